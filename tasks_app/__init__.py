@@ -1,0 +1,35 @@
+"""
+Durable, exactly-once background tasks for Django, built on Celery.
+
+Public names only, resolved when first used: importing the package loads no model.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tasks_app import current
+    from tasks_app.context import request_id
+    from tasks_app.declare import task
+    from tasks_app.exceptions import Discard, Retry, Snooze
+    from tasks_app.retry import RetryPolicy
+
+__version__ = "0.1.0"
+
+__all__ = ["Discard", "Retry", "RetryPolicy", "Snooze", "current", "request_id", "task"]
+
+_HOMES = {
+    "Discard": "exceptions",
+    "Retry": "exceptions",
+    "RetryPolicy": "retry",
+    "Snooze": "exceptions",
+    "request_id": "context",
+    "task": "declare",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

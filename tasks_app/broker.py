@@ -1,0 +1,145 @@
+"""
+The client side of Celery: which app, which queue, and how a doorbell is rung.
+
+A message carries the task's name and the outcome's id, never arguments; losing or doubling one
+costs time only. Nothing here touches the database. Publishing is the relay's alone.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Self
+
+from celery import Celery, current_app
+from kombu import Connection
+from kombu.exceptions import KombuError
+from kombu.utils.json import dumps
+
+from tasks_app.models import Outcome
+from tasks_app.redaction import mask_arguments
+
+#: Header that marks a message as a doorbell: its outcome's row exists.
+DOORBELL = "tasks_app_doorbell"
+
+#: Longest masked text of arguments in a message, in characters.
+SHOWN = 1024
+
+#: Seconds that a broker may stay silent before the relay treats it as down.
+SILENCE = 5
+
+_BOUNDED: Mapping[str, dict[str, Any]] = {
+    # Without read and write timeouts a lost confirm hangs for minutes, whatever confirm_timeout.
+    "amqp": {"confirm_publish": True, "read_timeout": SILENCE, "write_timeout": SILENCE},
+    "redis": {"socket_timeout": SILENCE, "socket_connect_timeout": SILENCE},
+}
+
+
+def task_queue(task_name: str, wanted: str | None) -> str:
+    """Return the queue of a call: the wanted one, or what Celery's routes or default say."""
+    if wanted:
+        return wanted
+    app = current_app._get_current_object()
+    if app.conf.task_routes:
+        route = app.amqp.router.route({}, task_name)
+        queue = route.get("queue")
+        if queue is not None:
+            return str(getattr(queue, "name", queue))
+    return str(app.conf.task_default_queue)
+
+
+def bounded_connection(app: Celery) -> Connection:
+    """Return a connection, not opened yet, on which no wait lasts much longer than `SILENCE`."""
+    plain = app.connection_for_write()
+    bounds = _BOUNDED.get(plain.transport.driver_type, {})
+    options = {**bounds, **app.conf.broker_transport_options}
+    return app.connection_for_write(transport_options=options)
+
+
+class BrokerDown(Exception):
+    """The broker did not take the message; the row stays due."""
+
+
+class Publisher:
+    """The relay's own broker connection, with every wait bounded."""
+
+    def __init__(self, app: Celery) -> None:
+        self.app = app
+        self._connection: Connection | None = None
+        self._producer: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def ring(self, outcome: Outcome) -> None:
+        """
+        Publish one doorbell and wait for the broker's word that it has it.
+
+        Raises:
+            BrokerDown: no connection, no answer in time, or a refusal.
+        """
+        try:
+            producer = self._producer or self._connect()
+            self.app.amqp.send_task_message(
+                producer,
+                outcome.task_name,
+                self._message(outcome),
+                queue=outcome.queue,
+                retry=False,
+            )
+        except (OSError, KombuError, *self._errors()) as error:
+            self.close()
+            raise BrokerDown(str(error) or type(error).__name__) from error
+
+    def close(self) -> None:
+        """Drop the connection without waiting for the other side."""
+        connection, self._connection, self._producer = self._connection, None, None
+        if connection is not None:
+            try:
+                connection.collect(socket_timeout=0.1)
+            except (OSError, KombuError, *connection.connection_errors):
+                return
+
+    def _connect(self) -> Any:
+        self._connection = bounded_connection(self.app)
+        self._connection.ensure_connection(max_retries=1, interval_start=0, timeout=SILENCE)
+        self._producer = self.app.amqp.Producer(self._connection, auto_declare=False)
+        return self._producer
+
+    def _errors(self) -> tuple[type[Exception], ...]:
+        if self._connection is None:
+            return ()
+        return self._connection.connection_errors + self._connection.channel_errors
+
+    def _message(self, outcome: Outcome) -> Any:
+        args, kwargs = mask_arguments(outcome.task_name, outcome.args, outcome.kwargs)
+        options = call_options(outcome)
+        hard, soft = options.get("limits", (None, None))
+        message = self.app.amqp.as_task_v2(
+            str(outcome.id),
+            outcome.task_name,
+            time_limit=hard,
+            soft_time_limit=soft,
+            root_id=str(outcome.root_id),
+            parent_id=outcome.parent_id and str(outcome.parent_id),
+            retries=max(outcome.attempt - outcome.crashes, 0),
+            ignore_result=True,
+            argsrepr=repr(tuple(args))[:SHOWN],
+            kwargsrepr=repr(kwargs)[:SHOWN],
+            create_sent_event=self.app.conf.task_send_sent_event,
+        )
+        message.headers.update(options.get("headers") or {})
+        message.headers[DOORBELL] = outcome.fence
+        return message
+
+
+def call_options(outcome: Outcome) -> dict[str, Any]:
+    """Return the per-call options of a row: `limits`, `headers` and the canvas around it."""
+    return json.loads(outcome.options_json) if outcome.options_json else {}
+
+
+def options_text(options: Mapping[str, Any]) -> str:
+    """Return per-call options as the text that a row keeps; empty when there are none."""
+    kept = {name: value for name, value in options.items() if value not in (None, [], ())}
+    return dumps(kept) if kept else ""

@@ -1,0 +1,54 @@
+"""
+Cancellation: a pending outcome never runs; a running one is asked, then stopped.
+
+The request is a column of the row, so it survives restarts of anything. The keeper of the running
+process sees it within seconds and stops the helper after `CANCEL_GRACE`.
+"""
+
+from typing import Any
+
+from django.db import transaction
+
+from tasks_app import canvas, outcomes, signals
+from tasks_app.conf import conf
+from tasks_app.models import Outcome
+
+#: Rounds between pending and running that a cancellation follows before it reports failure.
+ROUNDS = 5
+
+
+def cancel(outcome: Outcome, by: Any = None, reason: str = "") -> bool:
+    """
+    Cancel an outcome, or ask its running helper to stop.
+
+    Runs in the caller's transaction, or in its own where there is none.
+
+    Args:
+        outcome: The outcome; refreshed before this returns.
+        by: Who cancels; told in the stored reason.
+        reason: Why, in one line.
+
+    Returns:
+        True if it will not run (any further); False if it was final already.
+    """
+    text = " ".join(part for part in (reason, f"(by {by})" if by else "") if part)[:255]
+    for _ in range(ROUNDS):
+        if _cancel_pending(outcome, text):
+            signals.cancelled.send_robust(Outcome, outcome=outcome)
+            return True
+        if outcomes.request_cancel(outcome.id, text):
+            break
+        outcome.refresh()
+        if outcome.is_final or outcome.cancel_requested_at is not None:
+            break
+    outcome.refresh()
+    return not outcome.is_final or outcome.state == "cancelled"
+
+
+def _cancel_pending(outcome: Outcome, reason: str) -> bool:
+    with transaction.atomic(using=conf.DATABASE):
+        if not outcomes.cancel(outcome.id, reason):
+            return False
+        outcome.refresh()
+        canvas.on_failure(outcome, reason or "cancelled")
+        return True

@@ -1,0 +1,164 @@
+"""What was declared: tasks with `task()`, schedule entries, modules with tasks."""
+
+import sys
+from collections.abc import Iterator
+from string import Formatter
+from typing import Any
+
+from celery.app.backends import by_url
+from celery.exceptions import ImproperlyConfigured
+
+from tasks_app import declare
+from tasks_app.checks.messages import Messages, listed, problem
+from tasks_app.checks.project import (
+    celery_app,
+    celery_conf,
+    is_fully_loaded,
+    is_missing,
+    loaded_tasks,
+    outcome_tasks,
+)
+from tasks_app.options import TaskOptions, declared
+from tasks_app.results import OutcomeBackend
+from tasks_app.suggestions import did_you_mean
+
+#: Class and URL of a result backend; Celery's stubs have it wrong.
+resolve_backend: Any = by_url
+
+RESULT_BACKEND = f"{OutcomeBackend.__module__}:{OutcomeBackend.__qualname__}"
+
+
+def check_modules(**kwargs: Any) -> Messages:
+    """W008: Celery is told to import a module that does not exist."""
+    conf = celery_conf()
+    named = [*(conf.imports or ()), *(conf.include or ())]
+    return [
+        problem(
+            "W008",
+            f"CELERY_IMPORTS names {module!r}, which does not exist: workers do not start.",
+            f"Correct or remove it: CELERY_IMPORTS = {[m for m in named if m != module]!r}",
+        )
+        for module in named
+        if is_missing(module)
+    ]
+
+
+def check_schedule(**kwargs: Any) -> Messages:
+    """
+    W008: a schedule entry names a task that nobody registers.
+
+    Told only where it is certain: the module that the name points into is loaded, or all task
+    modules are. Rows of django_celery_beat are for the doctor.
+    """
+    known = loaded_tasks()
+    messages = []
+    for entry, options in (celery_conf().beat_schedule or {}).items():
+        name = options.get("task", "") if isinstance(options, dict) else options.task
+        if name in known or name.startswith("celery.") or not _is_certain(name):
+            continue
+        text = f"The schedule entry {entry!r} names the task {name!r}, which nobody registers."
+        hint = f'CELERY_BEAT_SCHEDULE[{entry!r}]["task"] = "…".{did_you_mean(name, known)}'
+        messages.append(problem("W008", text, hint))
+    return messages
+
+
+def check_backend(**kwargs: Any) -> Messages:
+    """
+    W030: results of outcomes are looked for where they are not.
+
+    Whether a project builds chords cannot be seen from outside, but the trap is wider anyway:
+    with another backend no `AsyncResult` of an outcome ever becomes ready.
+    """
+    tasks = outcome_tasks()
+    backend = celery_conf().result_backend
+    if not tasks or _reads_outcomes(backend):
+        return []
+    return [
+        problem(
+            "W030",
+            f"The result backend is {backend!r}, which does not read outcomes: AsyncResult of "
+            f"{listed(tasks)} waits for ever, and chords of them never call back.",
+            f'CELERY_RESULT_BACKEND = "{RESULT_BACKEND}"',
+        )
+    ]
+
+
+def check_key_fields(**kwargs: Any) -> Messages:
+    """E031: an idempotency key is made from a parameter that the helper does not have."""
+    return [
+        problem(
+            "E031",
+            f"The idempotency key {template!r} of {name} uses {field!r}, which is no parameter of "
+            "the helper: every call raises.",
+            f"{name}: idempotency_key={template!r} needs another name in its braces."
+            f"{did_you_mean(field, options.signature.parameters)}",
+        )
+        for name, options, template in _templates()
+        for field in _fields(template)
+        if field not in options.signature.parameters
+    ]
+
+
+def check_key_constants(**kwargs: Any) -> Messages:
+    """W032: an idempotency key that is the same for every call."""
+    return [
+        problem(
+            "W032",
+            f"The idempotency key {template!r} of {name} names no parameter: all calls share it, "
+            "and one with other arguments raises IdempotencyConflict.",
+            f'idempotency_key="{template}:{{{next(iter(options.signature.parameters))}}}"',
+        )
+        for name, options, template in _templates()
+        if options.signature.parameters and not any(True for _ in _fields(template))
+    ]
+
+
+def check_names(**kwargs: Any) -> Messages:
+    """E033: two helpers under one task name: rows of the one would run the other."""
+    return [
+        problem(
+            "E033",
+            f"{listed(helpers)} are all declared as the task {name!r}: its outcomes run only one "
+            "of them.",
+            f'task({max(helpers).rpartition(".")[2]}, name="…") with a name of its own',
+        )
+        for name, helpers in declare.declared_by.items()
+        if len(helpers) > 1
+    ]
+
+
+def _is_certain(task_name: str) -> bool:
+    module = sys.modules.get(task_name.rpartition(".")[0])
+    is_leaf = module is not None and not hasattr(module, "__path__")
+    return is_leaf or is_fully_loaded()
+
+
+def _reads_outcomes(backend: Any) -> bool:
+    try:
+        found, _ = resolve_backend(backend, celery_app().loader)
+    except (ImportError, AttributeError, ImproperlyConfigured):
+        return False
+    return issubclass(found, OutcomeBackend)
+
+
+def _templates() -> Iterator[tuple[str, TaskOptions, str]]:
+    """Yield name, options and template of each task with a key template, aliases left out."""
+    for name, options in sorted(declared.items()):
+        if name == options.name and isinstance(options.idempotency_key, str):
+            yield name, options, options.idempotency_key
+
+
+def _fields(template: str) -> Iterator[str]:
+    for _, field, _, _ in Formatter().parse(template):
+        if field is not None:
+            yield field.partition(".")[0].partition("[")[0]
+
+
+CHECKS = (
+    check_modules,
+    check_schedule,
+    check_backend,
+    check_key_fields,
+    check_key_constants,
+    check_names,
+)

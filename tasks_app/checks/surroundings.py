@@ -1,0 +1,154 @@
+"""What stands around the app: middleware, databases, Sentry, Flower."""
+
+import os
+import sys
+from importlib.util import find_spec
+from typing import Any
+
+import celery
+from django.apps import apps
+from django.conf import settings
+from django.db import connections
+
+from tasks_app.checks.messages import Messages, listed, problem
+from tasks_app.checks.project import celery_conf, database_alias
+
+MIDDLEWARE = "tasks_app.middleware.RequestIDMiddleware"
+
+#: Environment variables by which Flower learns who may see it.
+FLOWER_AUTH = ("FLOWER_BASIC_AUTH", "FLOWER_AUTH", "FLOWER_AUTH_PROVIDER")
+
+#: Since this version Celery closes psycopg's pools before it forks.
+CLOSES_POOLS = (5, 6)
+
+
+def check_middleware_order(**kwargs: Any) -> Messages:
+    """W017: the request id is set twice, or after others have worked and logged without it."""
+    places = [place for place, name in enumerate(settings.MIDDLEWARE) if name == MIDDLEWARE]
+    if len(places) > 1:
+        text = f"{MIDDLEWARE} is there {len(places)} times: the inner id replaces the outer one."
+        return [problem("W017", text, "Keep the first one only.")]
+    if places and places[0] > 0:
+        return [
+            problem(
+                "W017",
+                f"{MIDDLEWARE} comes after {settings.MIDDLEWARE[0]}: what runs before it logs and "
+                "answers without a request id.",
+                f'MIDDLEWARE = ["{MIDDLEWARE}", …], as the first one',
+            )
+        ]
+    return []
+
+
+def check_middleware_missing(**kwargs: Any) -> Messages:
+    """W017 (deploy): requests get no id, so what they cause cannot be found by it."""
+    if MIDDLEWARE in settings.MIDDLEWARE:
+        return []
+    return [
+        problem(
+            "W017",
+            "RequestIDMiddleware is not in MIDDLEWARE: each outcome gets a request id of its own, "
+            "and nothing links a request to what it caused.",
+            f'MIDDLEWARE = ["{MIDDLEWARE}", …], as the first one',
+        )
+    ]
+
+
+def check_sentry(**kwargs: Any) -> Messages:
+    """W016: a DSN is configured, but Sentry does not run, or does not watch beat."""
+    if not (os.environ.get("SENTRY_DSN") or getattr(settings, "SENTRY_DSN", None)):
+        return []
+    sdk = sys.modules.get("sentry_sdk")
+    if sdk is None or not sdk.is_initialized():
+        return [
+            problem(
+                "W016",
+                "SENTRY_DSN is set, but Sentry is not initialised: no error reaches it.",
+                "sentry_sdk.init(dsn=SENTRY_DSN), in the settings module",
+            )
+        ]
+    integration = sdk.get_client().get_integration("celery")
+    has_beat = apps.is_installed("django_celery_beat") or celery_conf().beat_schedule
+    if integration is None or integration.monitor_beat_tasks or not has_beat:
+        return []
+    return [
+        problem(
+            "W016",
+            "Sentry runs, but does not watch beat: a schedule that stops goes unnoticed.",
+            "sentry_sdk.init(…, integrations=[CeleryIntegration(monitor_beat_tasks=True)])",
+        )
+    ]
+
+
+def check_pools(**kwargs: Any) -> Messages:
+    """
+    W023: a pool of connections that a prefork worker's children inherit.
+
+    The relay keeps a connection in the worker's main process, which forks a new child whenever
+    one dies. For other databases Celery closes the pools, since 5.6.
+    """
+    aliases = [
+        alias
+        for alias, database in connections.settings.items()
+        if database.get("OPTIONS", {}).get("pool")
+        and (alias == database_alias() or celery.VERSION[:2] < CLOSES_POOLS)
+    ]
+    if not aliases:
+        return []
+    return [
+        problem(
+            "W023",
+            f"DATABASES of {listed(aliases)} use a psycopg pool: it is opened in the worker's main "
+            "process, and the children that it forks share its sockets without its threads.",
+            'Remove "pool" from OPTIONS for workers (each process keeps one connection anyway), or '
+            "start them with --pool threads",
+        )
+    ]
+
+
+def check_sqlite(**kwargs: Any) -> Messages:
+    """W014 (deploy): SQLite as it comes lets readers and writers block each other."""
+    database = connections.settings.get(database_alias(), {})
+    if "sqlite" not in database.get("ENGINE", ""):
+        return []
+    options = database.get("OPTIONS", {})
+    start = str(options.get("init_command", "")).replace(" ", "").lower()
+    if "journal_mode=wal" in start and str(options.get("transaction_mode")).upper() == "IMMEDIATE":
+        return []
+    return [
+        problem(
+            "W014",
+            "Outcomes live in SQLite without write-ahead log and immediate transactions: several "
+            "workers block each other and fail with 'database is locked'.",
+            f'DATABASES["{database_alias()}"]["OPTIONS"] = {{"timeout": 20, '
+            '"transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL;"}',
+        )
+    ]
+
+
+def check_flower(**kwargs: Any) -> Messages:
+    """W018 (deploy): Flower's pages can stop workers and show arguments, to anyone."""
+    if find_spec("flower") is None:
+        return []
+    if os.environ.get("FLOWER_UNAUTHENTICATED_API", "").lower() in {"1", "true", "yes", "on"}:
+        return [
+            problem(
+                "W018",
+                "FLOWER_UNAUTHENTICATED_API is on: whoever reaches Flower can run and stop tasks.",
+                "unset FLOWER_UNAUTHENTICATED_API",
+            )
+        ]
+    if any(os.environ.get(name) for name in FLOWER_AUTH):
+        return []
+    return [
+        problem(
+            "W018",
+            "Flower is installed and this environment names nobody who may see it: whoever reaches "
+            "it can stop workers.",
+            'FLOWER_BASIC_AUTH="operator:<password>" in the environment of Flower',
+        )
+    ]
+
+
+CHECKS = (check_middleware_order, check_sentry, check_pools)
+DEPLOY_CHECKS = (check_middleware_missing, check_sqlite, check_flower)

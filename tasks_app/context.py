@@ -1,0 +1,71 @@
+"""
+Whose work this is: the request id, the outcome and the user that the current code runs for.
+
+A call captures them into its row as it is enqueued; a worker restores them around every attempt.
+Contextvars keep threads, tasks and requests apart.
+"""
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+_request_id: ContextVar[str | None] = ContextVar("tasks_app_request_id", default=None)
+_lineage: ContextVar["Lineage | None"] = ContextVar("tasks_app_lineage", default=None)
+#: Finds the user's primary key when a call wants to know it: finding it may cost a query.
+_find_owner: ContextVar["Callable[[], Any] | None"] = ContextVar(
+    "tasks_app_find_owner", default=None
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """The outcome that is running here: what it enqueues are its children."""
+
+    outcome_id: UUID
+    root_id: UUID
+    owner_id: Any = None
+
+
+def request_id() -> str | None:
+    """Return the id of the request, or of the task, that the current code works for."""
+    return _request_id.get()
+
+
+def new_request_id() -> str:
+    """Return a fresh request id: 32 hexadecimal digits."""
+    return secrets.token_hex(16)
+
+
+def lineage() -> Lineage | None:
+    """Return the outcome that runs here, or None outside a task."""
+    return _lineage.get()
+
+
+def owner_id() -> Any:
+    """Return the primary key of the user that this work is done for, or None."""
+    parent, find = _lineage.get(), _find_owner.get()
+    if parent is not None:
+        return parent.owner_id
+    return None if find is None else find()
+
+
+@contextmanager
+def working_for(
+    request: str | None,
+    parent: Lineage | None,
+    find_owner: Callable[[], Any] | None = None,
+) -> Iterator[None]:
+    """Set request id, lineage and user for the block, and put back what was there before."""
+    request_token = _request_id.set(request)
+    lineage_token = _lineage.set(parent)
+    owner_token = _find_owner.set(find_owner)
+    try:
+        yield
+    finally:
+        _find_owner.reset(owner_token)
+        _lineage.reset(lineage_token)
+        _request_id.reset(request_token)

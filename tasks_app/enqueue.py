@@ -1,0 +1,264 @@
+"""
+Enqueue: validate → key → one row, in the caller's transaction. No network.
+
+After the commit the outcome is due and the relay rings for it; after a rollback nothing has
+happened. This is the only module that makes outcomes.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from tasks_app import arguments, context, signals
+from tasks_app.broker import options_text, task_queue
+from tasks_app.clock import DatabaseNow
+from tasks_app.conf import conf
+from tasks_app.durations import as_timedelta
+from tasks_app.exceptions import IdempotencyConflict, InvalidArgument
+from tasks_app.idempotency import Key, hand_over, reserve, reserve_many
+from tasks_app.models import Outcome, outcome_uuid
+from tasks_app.options import TaskOptions, read_priority
+from tasks_app.uuid7 import uuid7
+
+#: Rows per INSERT of a bulk enqueue.
+BATCH = 2_000
+
+When = datetime | timedelta | float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallOptions:
+    """What one call may say beyond its arguments; None means: as the task says."""
+
+    queue: str | None = None
+    priority: int | None = None
+    run_after: When | None = None
+    expires: When | None = None
+    idempotency_key: str | None = None
+    owner: Any = None
+    task_id: str | UUID | None = None
+    root_id: str | UUID | None = None
+    parent_id: str | UUID | None = None
+    group_id: str | None = None
+    group_index: int | None = None
+    replay_of: Outcome | None = None
+    #: Limits, headers, callbacks: kept with the row as JSON.
+    kept: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One wish to run a task."""
+
+    task_name: str
+    task: TaskOptions
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+    options: CallOptions = CallOptions()
+
+
+def enqueue(call: Call) -> Outcome:
+    """
+    Record the wish to run a task: one INSERT, two with an idempotency key.
+
+    Runs in the caller's transaction of `TASKS_APP["DATABASE"]`, or in its own where there is none.
+
+    Returns:
+        The new outcome (`created` is True), or the one that holds the idempotency key.
+
+    Raises:
+        TypeError: the arguments do not fit the helper's signature.
+        InvalidArgument: a value that JSON would not bring back identical.
+        IdempotencyConflict: the key belongs to a call with other arguments.
+    """
+    outcome = _build(call)
+    key = _key_of(call, outcome)
+    if key is None:
+        _insert(outcome, own_id=call.options.task_id is not None)
+    else:
+        with transaction.atomic(using=conf.DATABASE):
+            existing = reserve(key)
+            if existing is not None:
+                existing.created = False
+                return existing
+            _insert(outcome, own_id=call.options.task_id is not None)
+    if signals.enqueued.has_listeners():
+        signals.enqueued.send_robust(Outcome, outcome=outcome)
+    return outcome
+
+
+def enqueue_many(calls: Iterable[Call]) -> list[UUID]:
+    """
+    Record many wishes in one atomic bulk write.
+
+    Returns:
+        The ids in the order of the calls; of the existing outcome where a key was taken.
+
+    Raises:
+        TypeError, InvalidArgument, IdempotencyConflict: nothing is written then.
+    """
+    prepared = list(calls)
+    outcomes = [_build(call) for call in prepared]
+    keys = {
+        position: key
+        for position, (call, outcome) in enumerate(zip(prepared, outcomes, strict=True))
+        if (key := _key_of(call, outcome)) is not None
+    }
+    with transaction.atomic(using=conf.DATABASE):
+        existing = reserve_many(keys)
+        new = [outcome for position, outcome in enumerate(outcomes) if position not in existing]
+        Outcome.objects.bulk_create(new, batch_size=BATCH)
+    if signals.enqueued.has_listeners():
+        for outcome in new:
+            signals.enqueued.send_robust(Outcome, outcome=outcome)
+    return [existing.get(position, outcome.id) for position, outcome in enumerate(outcomes)]
+
+
+def replay(outcome: Outcome, task: TaskOptions, owner: Any = None) -> Outcome:
+    """
+    Enqueue a final outcome's call again, as a new outcome linked by `replay_of`.
+
+    The key that the original passed to providers goes with it, so that an external effect that
+    did happen is not repeated. The new outcome takes over the place in a group or chain.
+
+    Raises:
+        ValueError: the outcome is not final yet.
+    """
+    if not outcome.is_final:
+        msg = f"{outcome} is {outcome.state}; only a final outcome can be replayed."
+        raise ValueError(msg)
+    options = CallOptions(
+        queue=outcome.queue,
+        priority=outcome.priority,
+        owner=owner,
+        root_id=outcome.root_id,
+        parent_id=outcome.parent_id,
+        group_id=outcome.group_id,
+        group_index=outcome.group_index,
+        replay_of=outcome,
+        idempotency_key=outcome.idempotency_key or str(outcome.id),
+    )
+    call = Call(outcome.task_name, task, list(outcome.args), dict(outcome.kwargs), options)
+    again = _build(call)
+    again.options_json = outcome.options_json
+    again.request_id = outcome.request_id
+    with transaction.atomic(using=conf.DATABASE):
+        key = _key_of(call, again)
+        if key is not None:
+            hand_over(key)
+        _insert(again, own_id=False)
+    if signals.enqueued.has_listeners():
+        signals.enqueued.send_robust(Outcome, outcome=again)
+    return again
+
+
+def _build(call: Call) -> Outcome:
+    options, task = call.options, call.task
+    task.signature.bind(*call.args, **call.kwargs)
+    args_json, kwargs_json = arguments.encode_arguments(
+        call.args, call.kwargs, max_bytes=conf.MAX_ARGUMENT_BYTES
+    )
+    outcome_id = _id_of(options)
+    parent = context.lineage()
+    due = _moment(options.run_after, "run_after")
+    outcome = Outcome(
+        id=outcome_id,
+        task_name=call.task_name,
+        queue=task_queue(call.task_name, options.queue or task.queue),
+        priority=task.priority
+        if options.priority is None
+        else read_priority("priority", options.priority),
+        args_json=args_json,
+        kwargs_json=kwargs_json,
+        max_attempts=task.policy.max_attempts,
+        request_id=context.request_id() or context.new_request_id(),
+        root_id=options.root_id or (parent.root_id if parent else outcome_id),
+        parent_id=options.parent_id or (parent.outcome_id if parent else None),
+        owner_id=_owner_id(options.owner),
+        group_id=options.group_id,
+        group_index=options.group_index,
+        replay_of=options.replay_of,
+        idempotency_key=_key_text(call),
+        options_json=options_text({"limits": _limits(task), **options.kept}),
+    )
+    if due is not None:
+        outcome.run_at = outcome.announce_at = due
+    outcome.expires_at = _moment(
+        task.expires if options.expires is None else options.expires, "expires"
+    )
+    return outcome
+
+
+def _insert(outcome: Outcome, *, own_id: bool) -> None:
+    if not own_id:
+        outcome.save(force_insert=True, using=conf.DATABASE)
+        return
+    try:
+        with transaction.atomic(using=conf.DATABASE):
+            outcome.save(force_insert=True, using=conf.DATABASE)
+    except IntegrityError as error:
+        msg = f"There is an outcome with id {outcome.id} already; let tasks_app choose the id."
+        raise IdempotencyConflict(msg, outcome_id=outcome.id) from error
+
+
+def _id_of(options: CallOptions) -> UUID:
+    if options.task_id is None:
+        return uuid7()
+    given = outcome_uuid(options.task_id)
+    if given is None:
+        msg = f"task_id={options.task_id!r} is no UUID; outcomes are named by UUIDs."
+        raise InvalidArgument(msg)
+    return given
+
+
+def _owner_id(owner: Any) -> Any:
+    return context.owner_id() if owner is None else getattr(owner, "pk", owner)
+
+
+def _limits(task: TaskOptions) -> list[float | None] | None:
+    if task.timeout is None and task.soft_timeout is None:
+        return None
+    return [limit and limit.total_seconds() for limit in (task.timeout, task.soft_timeout)]
+
+
+def _moment(when: When | None, name: str) -> Any:
+    """Return when something is due, as a value or expression on the database's clock."""
+    if when is None:
+        return None
+    if isinstance(when, datetime):
+        return timezone.make_aware(when) if timezone.is_naive(when) else when
+    try:
+        return DatabaseNow() + as_timedelta(when, name)
+    except (TypeError, ValueError) as error:
+        msg = f"{error} A datetime is fine too."
+        raise InvalidArgument(msg) from None
+
+
+def _key_text(call: Call) -> str | None:
+    maker = call.options.idempotency_key or call.task.idempotency_key
+    if maker is None:
+        return None
+    text = maker(*call.args, **call.kwargs) if callable(maker) else maker
+    if isinstance(text, str) and call.options.idempotency_key is None and not callable(maker):
+        bound = call.task.signature.bind(*call.args, **call.kwargs)
+        bound.apply_defaults()
+        text = maker.format(**bound.arguments)
+    longest = 255
+    if not isinstance(text, str) or not 0 < len(text) <= longest:
+        msg = (
+            f"The idempotency key of {call.task_name} must be a text of 1 to {longest} characters."
+        )
+        raise InvalidArgument(msg)
+    return text
+
+
+def _key_of(call: Call, outcome: Outcome) -> Key | None:
+    if outcome.idempotency_key is None:
+        return None
+    digest = arguments.digest(outcome.args_json, outcome.kwargs_json)
+    return Key(call.task_name, outcome.idempotency_key, digest, outcome.id)

@@ -1,0 +1,157 @@
+"""
+Idempotency keys: the same task and key lead to the same outcome.
+
+The key's row and the outcome's row commit together. A second caller with the same key waits for
+the first one's transaction, then gets its outcome; other arguments are an `IdempotencyConflict`.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db import connections
+from django.db.models import Case, Value, When
+
+from tasks_app.clock import DatabaseNow
+from tasks_app.conf import conf
+from tasks_app.exceptions import IdempotencyConflict
+from tasks_app.models import IdempotencyKey, Outcome
+
+#: Takeovers of a freed key that may be lost to others before this caller gives up.
+TAKEOVERS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One use of a key: for which task, with which arguments, by which new outcome."""
+
+    task_name: str
+    text: str
+    digest: str
+    outcome_id: UUID
+
+    @property
+    def scope(self) -> str:
+        """The row's primary key: a hash, so that length and collation never matter."""
+        return hashlib.sha256(f"{self.task_name}\0{self.text}".encode()).hexdigest()
+
+
+def reserve(key: Key) -> Outcome | None:
+    """
+    Take the key for a new outcome; one statement when it is free.
+
+    Runs in the caller's transaction, in which the new outcome's row must follow.
+
+    Returns:
+        None when the key is taken for `key.outcome_id`, else the outcome that holds it.
+
+    Raises:
+        IdempotencyConflict: the holder was enqueued with other arguments.
+    """
+    for _ in range(TAKEOVERS):
+        if _insert(key):
+            return None
+        row = IdempotencyKey.objects.filter(pk=key.scope).first()
+        if row is None:
+            continue
+        holder = _holder(row)
+        if holder is not None:
+            _refuse_other_arguments(key, row)
+            return holder
+        if _take_over(key, row):
+            return None
+    msg = f"The idempotency key {key.text!r} of {key.task_name} changes hands too quickly."
+    raise IdempotencyConflict(msg)
+
+
+def reserve_many(keys: Mapping[int, Key]) -> dict[int, UUID]:
+    """
+    Take many keys at once, in a few statements.
+
+    Args:
+        keys: The keys by the position of their call.
+
+    Returns:
+        For each position whose key was taken before, the id of the outcome that holds it.
+
+    Raises:
+        IdempotencyConflict: as `reserve`, also between two calls of the same batch.
+    """
+    first: dict[str, tuple[int, Key]] = {}
+    existing: dict[int, UUID] = {}
+    for position, key in keys.items():
+        _, holder = first.setdefault(key.scope, (position, key))
+        if holder is not key:
+            if holder.digest != key.digest:
+                raise _conflict(key, holder.outcome_id)
+            existing[position] = holder.outcome_id
+    for position, key in first.values():
+        holder_outcome = reserve(key)
+        if holder_outcome is not None:
+            existing[position] = holder_outcome.id
+    return existing
+
+
+def hand_over(key: Key) -> None:
+    """Point the key at another outcome of the same arguments: a replay."""
+    IdempotencyKey.objects.update_or_create(
+        scope=key.scope, defaults={"arguments": key.digest, "outcome_id": key.outcome_id}
+    )
+
+
+def holder_of(task_name: str, text: str) -> UUID | None:
+    """Return the id of the outcome that a task's key stands for, if it stands for any."""
+    scope = Key(task_name, text, "", UUID(int=0)).scope
+    rows = IdempotencyKey.objects.filter(pk=scope)
+    holder: UUID | None = rows.values_list("outcome_id", flat=True).first()
+    return holder
+
+
+def _insert(key: Key) -> bool:
+    connection = connections[conf.DATABASE]
+    meta = IdempotencyKey._meta
+    table = connection.ops.quote_name(meta.db_table)
+    columns = ", ".join(connection.ops.quote_name(f.column) for f in meta.concrete_fields)
+    # MariaDB's IGNORE also shortens values that are too long; these are hashes of one length.
+    verb, tail = (
+        ("INSERT IGNORE", "")
+        if connection.vendor == "mysql"
+        else ("INSERT", " ON CONFLICT DO NOTHING")
+    )
+    holder = meta.get_field("outcome_id").get_db_prep_value(key.outcome_id, connection)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"{verb} INTO {table} ({columns}) VALUES (%s, %s, %s){tail}",
+            [key.scope, key.digest, holder],
+        )
+        return bool(cursor.rowcount > 0)
+
+
+def _holder(row: IdempotencyKey) -> Outcome | None:
+    """Return the outcome that still holds the key; None once it is gone or its time is over."""
+    free = When(finished_at__lte=DatabaseNow() - conf.IDEMPOTENCY_TTL, then=Value(value=True))
+    return (
+        Outcome.objects.annotate(is_free=Case(free, default=Value(value=False)))
+        .filter(pk=row.outcome_id, is_free=False)
+        .first()
+    )
+
+
+def _take_over(key: Key, row: IdempotencyKey) -> bool:
+    """Take a freed key: guarded by its last holder, so that one of several callers wins."""
+    rows = IdempotencyKey.objects.filter(pk=row.pk, outcome_id=row.outcome_id)
+    return rows.update(arguments=key.digest, outcome_id=key.outcome_id) > 0
+
+
+def _refuse_other_arguments(key: Key, row: IdempotencyKey) -> None:
+    if row.arguments != key.digest:
+        raise _conflict(key, row.outcome_id)
+
+
+def _conflict(key: Key, holder: UUID) -> IdempotencyConflict:
+    msg = (
+        f"The idempotency key {key.text!r} of {key.task_name} belongs to outcome {holder}, which "
+        "was enqueued with other arguments. Use another key, or the same arguments."
+    )
+    return IdempotencyConflict(msg, outcome_id=holder)

@@ -1,0 +1,164 @@
+"""
+What a declaration says about a task: `task(helper, …)` turned into one frozen object.
+
+`declared` maps every task name, aliases included, to its options: the path needs them where only
+a name is known (masking arguments of a row, judging a lost run). Filled by `task.py` alone.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from typing import Any
+
+from tasks_app.conf import conf
+from tasks_app.durations import as_timedelta
+from tasks_app.exceptions import ConfigurationError
+from tasks_app.retry import NO_RETRY, RetryPolicy
+from tasks_app.suggestions import did_you_mean
+
+DEFAULT_PRIORITY = 5
+PRIORITIES = range(10)
+
+KeyMaker = str | Callable[..., str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskOptions:
+    """
+    All that `task()` accepts.
+
+    Attributes:
+        name: Stable name under which the task is registered; `module.function` by default.
+        queue: Broker queue; None lets Celery's routes or its default queue decide.
+        priority: 0 to 9, higher first.
+        idempotency_key: Format string over the bound arguments, or a callable that gets them.
+        retry: What happens after an exception; None fails at the first one.
+        timeout: Hard limit of one attempt, seconds or timedelta.
+        soft_timeout: Limit after which `SoftTimeLimitExceeded` is raised in the helper.
+        expires: Age after which a pending outcome is not run any more.
+        atomic: Commit the helper's writes together with `succeeded`; None means `ATOMIC`.
+        redact: Names of arguments that are masked wherever they could be seen.
+        max_result_bytes: Largest stored result; None means `MAX_RESULT_BYTES`.
+        aliases: Former names, still answered by this task.
+    """
+
+    name: str | None = None
+    queue: str | None = None
+    priority: int = DEFAULT_PRIORITY
+    idempotency_key: KeyMaker | None = None
+    retry: RetryPolicy | None = None
+    timeout: timedelta | None = None
+    soft_timeout: timedelta | None = None
+    expires: timedelta | None = None
+    atomic: bool | None = None
+    redact: frozenset[str] = frozenset()
+    max_result_bytes: int | None = None
+    aliases: tuple[str, ...] = ()
+    signature: inspect.Signature = field(default_factory=inspect.Signature)
+
+    @property
+    def policy(self) -> RetryPolicy:
+        return self.retry or NO_RETRY
+
+    @property
+    def is_atomic(self) -> bool:
+        return conf.ATOMIC if self.atomic is None else self.atomic
+
+    @property
+    def secret_names(self) -> frozenset[str]:
+        return self.redact | conf.REDACT
+
+
+#: Options by task name and alias, of every task declared or adopted in this process.
+declared: dict[str, TaskOptions] = {}
+
+_ACCEPTED = {f.name for f in fields(TaskOptions)} - {"signature"}
+
+
+def read_options(given: Mapping[str, Any], signature: inspect.Signature) -> TaskOptions:
+    """
+    Check the keyword arguments of `task()` and return them as options.
+
+    Raises:
+        ConfigurationError: an unknown name (with the nearest known one) or an unusable value.
+    """
+    for name in given:
+        if name not in _ACCEPTED:
+            msg = f"Unknown task option {name!r}.{did_you_mean(name, _ACCEPTED)}"
+            raise ConfigurationError(msg)
+    values = {name: _READERS.get(name, _as_given)(name, value) for name, value in given.items()}
+    options = TaskOptions(**values, signature=signature)
+    _check_limits(options)
+    _check_redact(options)
+    return options
+
+
+def read_priority(name: str, value: Any) -> int:
+    """Return a priority from 0 to 9, or raise ConfigurationError naming the option."""
+    if isinstance(value, bool) or not isinstance(value, int) or value not in PRIORITIES:
+        msg = f"{name}={value!r}: a priority is a whole number from 0 to 9, higher first."
+        raise ConfigurationError(msg)
+    return value
+
+
+def _as_given(name: str, value: Any) -> Any:
+    return value
+
+
+def _span_or_none(name: str, value: Any) -> timedelta | None:
+    try:
+        length = None if value is None else as_timedelta(value, name)
+    except (TypeError, ValueError) as error:
+        msg = str(error)
+        raise ConfigurationError(msg) from error
+    if length is not None and length <= timedelta(0):
+        msg = f"{name}={value!r}: must be longer than zero."
+        raise ConfigurationError(msg)
+    return length
+
+
+def _policy(name: str, value: Any) -> RetryPolicy | None:
+    if value is None or isinstance(value, RetryPolicy):
+        return value
+    msg = f"{name}={value!r}: pass tasks_app.RetryPolicy(max_attempts=…)."
+    raise ConfigurationError(msg)
+
+
+def _texts(name: str, value: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(value, str) or not all(isinstance(item, str) for item in value):
+        msg = f"{name}={value!r}: pass a list of strings."
+        raise ConfigurationError(msg)
+    return tuple(value)
+
+
+def _text_set(name: str, value: Iterable[str]) -> frozenset[str]:
+    return frozenset(_texts(name, value))
+
+
+_READERS: Mapping[str, Callable[[str, Any], Any]] = {
+    "priority": read_priority,
+    "retry": _policy,
+    "timeout": _span_or_none,
+    "soft_timeout": _span_or_none,
+    "expires": _span_or_none,
+    "redact": _text_set,
+    "aliases": _texts,
+}
+
+
+def _check_limits(options: TaskOptions) -> None:
+    hard, soft = options.timeout, options.soft_timeout
+    if hard is not None and soft is not None and soft >= hard:
+        msg = f"soft_timeout={soft} must be shorter than timeout={hard}."
+        raise ConfigurationError(msg)
+
+
+def _check_redact(options: TaskOptions) -> None:
+    parameters = options.signature.parameters
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for name in sorted(options.redact):
+        if name not in parameters and not open_ended:
+            hint = did_you_mean(name, parameters)
+            msg = f"redact names {name!r}, which is no parameter of the helper.{hint}"
+            raise ConfigurationError(msg)

@@ -1,0 +1,149 @@
+"""
+The outbox: which waiting rows are due for a doorbell, and when they come due again.
+
+No row is ever announced for good: each announcement moves `announce_at` ahead, and until some
+worker claims the row it comes due again. Nothing here talks to a broker.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import connections, transaction
+from django.db.models import Case, F, QuerySet, Value, When
+from django.db.models.functions import Coalesce, Least
+
+from tasks_app import outcomes
+from tasks_app.clock import DatabaseNow
+from tasks_app.conf import conf
+from tasks_app.models import Outcome, outcome_uuid
+from tasks_app.options import PRIORITIES
+from tasks_app.states import Reason, State
+
+#: Wait before the next announcement, by how often a row was announced before.
+WAITS = tuple(timedelta(seconds=s) for s in (30, 60, 120, 300, 600))
+
+#: Announcements after which an unknown task is given up, once its time is over too.
+UNANSWERED = 3
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one look took: rows to ring for, and rows that ended instead."""
+
+    rows: list[Outcome] = field(default_factory=list)
+    expired: list[Outcome] = field(default_factory=list)
+    given_up: list[Outcome] = field(default_factory=list)
+
+
+def take_due(limit: int, known_tasks: Iterable[str]) -> Batch:
+    """
+    Take due rows, highest priority first, and move their next announcement ahead.
+
+    Commits before it returns: a crash afterwards costs the wait until the next announcement.
+    Rows that another relay holds are skipped, where the database can.
+
+    Args:
+        limit: Rows at most.
+        known_tasks: Names registered here; a row whose task nobody here knows ends as `failed`
+            (`unregistered`) after `UNREGISTERED_AFTER`.
+    """
+    batch = Batch()
+    for queue in waiting_queues():
+        room = min(limit - len(batch.rows), conf.MAX_IN_FLIGHT - in_flight(queue))
+        if room > 0:
+            _take_from(queue, room, frozenset(known_tasks), batch)
+    return batch
+
+
+def waiting_queues() -> list[str]:
+    """Return the queues of pending rows by hopping through the index, not by reading the rows."""
+    queues: list[str] = []
+    pending = Outcome.objects.filter(state=State.PENDING).order_by("queue")
+    queue = pending.values_list("queue", flat=True).first()
+    while queue is not None:
+        queues.append(queue)
+        queue = pending.filter(queue__gt=queue).values_list("queue", flat=True).first()
+    return queues
+
+
+def in_flight(queue: str) -> int:
+    """Return how many announced rows of a queue nobody has claimed yet, counted to the limit."""
+    rows = Outcome.objects.filter(
+        state=State.PENDING,
+        queue=queue,
+        priority__in=PRIORITIES,
+        announced__gt=0,
+        announce_at__gt=DatabaseNow(),
+    )
+    return rows.values("pk")[: conf.MAX_IN_FLIGHT].count()
+
+
+def put_back(ids: Sequence[UUID]) -> None:
+    """Make rows due again whose doorbell did not reach the broker."""
+    Outcome.objects.filter(pk__in=ids, state=State.PENDING, announced__gt=0).update(
+        announce_at=DatabaseNow(), announced=F("announced") - 1
+    )
+
+
+def _take_from(queue: str, room: int, known: frozenset[str], batch: Batch) -> None:
+    with transaction.atomic(using=conf.DATABASE):
+        rows = list(_lock(_candidates(queue, room)))
+        announce: list[Outcome] = []
+        for row in rows:
+            if row.expires_at is not None and row.expires_at <= row.now and outcomes.expire(row.id):
+                batch.expired.append(row)
+            elif _is_hopeless(row, known) and _give_up(row):
+                batch.given_up.append(row)
+            else:
+                announce.append(row)
+        _move_ahead([row.pk for row in announce])
+        batch.rows.extend(announce)
+
+
+def _candidates(queue: str, room: int) -> list[UUID]:
+    """Return ids of due rows by priority: one short range of the index for each, one statement."""
+    connection = connections[conf.DATABASE]
+    due = Outcome.objects.due().filter(queue=queue).order_by("announce_at", "pk").values("pk")
+    parts, params = [], []
+    for priority in reversed(PRIORITIES):
+        part = due.filter(priority=priority)[:room]
+        sql, values = part.query.get_compiler(connection=connection).as_sql()
+        parts.append(f"SELECT * FROM ({sql}) AS p{priority}")
+        params += values
+    with connection.cursor() as cursor:
+        cursor.execute(" UNION ALL ".join(parts) + f" LIMIT {room}", params)
+        return [outcome_uuid(row[0]) for row in cursor.fetchall()]
+
+
+def _lock(ids: Sequence[UUID]) -> QuerySet[Any]:
+    rows = Outcome.objects.due().filter(pk__in=ids).annotate(now=DatabaseNow())
+    rows = rows.order_by("-priority", "announce_at", "pk")
+    features = connections[conf.DATABASE].features
+    if not features.has_select_for_update:
+        return rows
+    return rows.select_for_update(skip_locked=features.has_select_for_update_skip_locked)
+
+
+def _is_hopeless(row: Any, known: frozenset[str]) -> bool:
+    return (
+        row.task_name not in known
+        and row.announced >= UNANSWERED
+        and row.run_at + conf.UNREGISTERED_AFTER <= row.now
+    )
+
+
+def _give_up(row: Outcome) -> bool:
+    error = f"No worker knew the task {row.task_name!r} for {conf.UNREGISTERED_AFTER}."
+    return outcomes.give_up(row.id, Reason.UNREGISTERED, error)
+
+
+def _move_ahead(ids: Sequence[UUID]) -> None:
+    waits = [When(announced=n, then=Value(wait)) for n, wait in enumerate(WAITS[:-1])]
+    later = DatabaseNow() + Case(*waits, default=Value(WAITS[-1]))
+    # A row that nobody takes is looked at again when it expires, not long after.
+    Outcome.objects.filter(pk__in=ids, state=State.PENDING).update(
+        announce_at=Least(later, Coalesce(F("expires_at"), later)), announced=F("announced") + 1
+    )

@@ -1,0 +1,307 @@
+"""
+The guarded statements: the only writers of an outcome's state and of its attempts.
+
+Each act is one conditional UPDATE that names the state, and for a running outcome the fence, that
+it expects. Zero rows means that somebody else decided: the caller stops and writes nothing more.
+`states.TRANSITIONS` lists the acts; `protocol` in the documentation explains them.
+
+Every function runs in the caller's transaction of `TASKS_APP["DATABASE"]`, or in its own
+statement where there is none. A crash between two of them leaves a row that the relay or the
+rescuer picks up.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Coalesce
+
+from tasks_app.clock import DatabaseNow
+from tasks_app.conf import conf
+from tasks_app.exceptions import LeaseLost
+from tasks_app.leases import Failure, Lease
+from tasks_app.models import Attempt, Outcome, Progress
+from tasks_app.states import AttemptState, Reason, State
+from tasks_app.statements import update_one, update_returning
+
+NO_FAILURE = Failure()
+#: The guard that asks for nothing more than the fence.
+ANYHOW = Q()
+
+
+def claim(outcome_id: UUID, names: frozenset[str], worker: str) -> Outcome | None:
+    """
+    Take the right to run a due outcome: pending → running.
+
+    Its commit does not wait for the disk: a claim that a crash forgets is made again.
+
+    Args:
+        outcome_id: The row that a message spoke of.
+        names: Names that the claiming task answers to; another task's row is not touched.
+        worker: Name of the claiming process.
+
+    Returns:
+        The running outcome, or None if it is not this task's, not due, or no longer pending.
+    """
+    now = DatabaseNow()
+    rows = Outcome.objects.filter(
+        Q(expires_at__isnull=True) | Q(expires_at__gt=now),
+        pk=outcome_id,
+        state=State.PENDING,
+        task_name__in=names,
+        run_at__lte=now,
+        cancel_requested_at__isnull=True,
+    )
+    return update_returning(
+        rows,
+        state=State.RUNNING,
+        attempt=F("attempt") + 1,
+        fence=F("fence") + 1,
+        worker=worker,
+        claimed_at=now,
+        lease_until=now + conf.LEASE,
+        started_at=Coalesce(F("started_at"), now),
+        progress_done=None,
+        progress_total=None,
+        progress_message="",
+    )
+
+
+def renew(lease: Lease, progress: Progress | None = None) -> bool:
+    """Extend the lease by `LEASE` from now, and store the helper's last progress with it."""
+    values = _progress_values(progress)
+    return update_one(_held(lease), lease_until=DatabaseNow() + conf.LEASE, **values)
+
+
+def cancel_requests(leases: list[Lease]) -> dict[UUID, bool]:
+    """
+    Tell for each lease that is still held whether its cancellation was asked for.
+
+    A lease that is missing from the answer is lost.
+    """
+    fences = {lease.outcome_id: lease.fence for lease in leases}
+    rows = Outcome.objects.filter(pk__in=fences, state=State.RUNNING).values_list(
+        "pk", "fence", "cancel_requested_at"
+    )
+    return {pk: asked is not None for pk, fence, asked in rows if fences[pk] == fence}
+
+
+def succeed(
+    lease: Lease, result_json: str | None, omitted: str = "", progress: Progress | None = None
+) -> None:
+    """
+    Running → succeeded; in the helper's own transaction when that is atomic.
+
+    Raises:
+        LeaseLost: somebody else ended this run; the transaction must be rolled back.
+    """
+    _end(
+        lease,
+        State.SUCCEEDED,
+        result_json=result_json,
+        result_omitted=omitted,
+        error="",
+        **_progress_values(progress),
+    )
+    _record(lease, lease.number, AttemptState.SUCCEEDED)
+
+
+def fail(lease: Lease, reason: Reason, failure: Failure = NO_FAILURE) -> None:
+    """Running → failed; raises LeaseLost like `succeed`."""
+    _end(lease, State.FAILED, reason=reason, error=failure.error)
+    _record(lease, lease.number, AttemptState.FAILED, failure)
+
+
+def stop(lease: Lease, failure: Failure = NO_FAILURE) -> None:
+    """Running → cancelled, because its cancellation was asked for; raises LeaseLost."""
+    _end(lease, State.CANCELLED, error=failure.error)
+    _record(lease, lease.number, AttemptState.CANCELLED, failure)
+
+
+def retry(lease: Lease, delay: timedelta, failure: Failure = NO_FAILURE) -> State:
+    """
+    Running → pending after an exception, to run again in `delay`.
+
+    Returns:
+        The state it went to: cancelled, if that was asked for meanwhile.
+
+    Raises:
+        LeaseLost: somebody else ended this run.
+    """
+    return _give_back(lease, AttemptState.RETRIED, delay, failure, error=failure.error)
+
+
+def snooze(lease: Lease, delay: timedelta) -> State:
+    """Running → pending without costing the attempt; see `retry`."""
+    return _give_back(lease, AttemptState.SNOOZED, delay, attempt=lease.number - 1)
+
+
+def release(lease: Lease, delay: timedelta = timedelta(0)) -> State:
+    """Running → pending because the worker stops; costs no attempt; see `retry`."""
+    return _give_back(lease, AttemptState.RELEASED, delay, attempt=lease.number - 1)
+
+
+def rescue(
+    outcome: Outcome, delay: timedelta, failure: Failure, *, is_known_dead: bool = False
+) -> State:
+    """
+    End a run whose worker is lost: running → pending, failed or cancelled.
+
+    Args:
+        outcome: The running row, as read before.
+        delay: Wait before the next attempt.
+        failure: What to tell about the loss.
+        is_known_dead: The caller saw the worker die; without it the lease must have run out.
+
+    Raises:
+        LeaseLost: it was renewed or ended since `outcome` was read.
+    """
+    lease = Lease.of(outcome)
+    guard = ANYHOW if is_known_dead else Q(lease_until__lt=DatabaseNow())
+    if outcome.cancel_requested_at is not None:
+        _end(lease, State.CANCELLED, guard, crashes=F("crashes") + 1)
+        _record(lease, lease.number, AttemptState.LOST, failure)
+        return State.CANCELLED
+    if outcome.crashes + 1 >= conf.MAX_CRASHES:
+        _end(
+            lease,
+            State.FAILED,
+            guard,
+            reason=Reason.WORKER_LOST,
+            error=failure.error,
+            crashes=F("crashes") + 1,
+        )
+        _record(lease, lease.number, AttemptState.LOST, failure)
+        return State.FAILED
+    return _give_back(
+        lease,
+        AttemptState.LOST,
+        delay,
+        failure,
+        guard,
+        error=failure.error,
+        crashes=F("crashes") + 1,
+    )
+
+
+def cancel(outcome_id: UUID, reason: str = "") -> bool:
+    """Pending → cancelled; False if it is not pending."""
+    now = DatabaseNow()
+    return update_one(
+        Outcome.objects.filter(pk=outcome_id, state=State.PENDING),
+        state=State.CANCELLED,
+        finished_at=now,
+        cancel_requested_at=now,
+        cancel_reason=reason,
+        fence=F("fence") + 1,
+    )
+
+
+def request_cancel(outcome_id: UUID, reason: str = "") -> bool:
+    """Ask a running outcome to stop; False if it is not running or was asked before."""
+    rows = Outcome.objects.filter(
+        pk=outcome_id, state=State.RUNNING, cancel_requested_at__isnull=True
+    )
+    return update_one(rows, cancel_requested_at=DatabaseNow(), cancel_reason=reason)
+
+
+def expire(outcome_id: UUID) -> bool:
+    """Pending → expired, once its time has passed."""
+    now = DatabaseNow()
+    rows = Outcome.objects.filter(pk=outcome_id, state=State.PENDING, expires_at__lte=now)
+    return update_one(rows, state=State.EXPIRED, finished_at=now, fence=F("fence") + 1)
+
+
+def give_up(outcome_id: UUID, reason: Reason, error: str) -> bool:
+    """Pending → failed without a run, such as for a task that no worker knows."""
+    return update_one(
+        Outcome.objects.filter(pk=outcome_id, state=State.PENDING),
+        state=State.FAILED,
+        reason=reason,
+        error=error,
+        finished_at=DatabaseNow(),
+        fence=F("fence") + 1,
+    )
+
+
+def run_now(outcome_id: UUID) -> bool:
+    """Make a pending outcome due at once; False if it is not pending."""
+    now = DatabaseNow()
+    rows = Outcome.objects.filter(pk=outcome_id, state=State.PENDING)
+    return update_one(rows, run_at=now, announce_at=now, announced=0)
+
+
+def postpone(outcome_id: UUID, announce_at: datetime) -> bool:
+    """Move the next announcement of a pending outcome."""
+    rows = Outcome.objects.filter(pk=outcome_id, state=State.PENDING)
+    return update_one(rows, announce_at=announce_at)
+
+
+def _held(lease: Lease) -> QuerySet[Outcome]:
+    return Outcome.objects.filter(pk=lease.outcome_id, state=State.RUNNING, fence=lease.fence)
+
+
+def _end(lease: Lease, state: State, guard: Q = ANYHOW, **values: Any) -> None:
+    ended = update_one(
+        _held(lease).filter(guard),
+        state=state,
+        finished_at=DatabaseNow(),
+        finish_fence=lease.fence,
+        lease_until=None,
+        claimed_at=None,
+        **values,
+    )
+    if not ended:
+        raise LeaseLost(lease.outcome_id, lease.fence)
+
+
+def _give_back(
+    lease: Lease,
+    ending: AttemptState,
+    delay: timedelta,
+    failure: Failure = NO_FAILURE,
+    guard: Q = ANYHOW,
+    **values: Any,
+) -> State:
+    """Leave running for pending, or for cancelled where that was asked for."""
+    due = DatabaseNow() + delay if delay else DatabaseNow()
+    back = update_one(
+        _held(lease).filter(guard, cancel_requested_at__isnull=True),
+        state=State.PENDING,
+        run_at=due,
+        announce_at=due,
+        announced=0,
+        fence=lease.fence + 1,
+        lease_until=None,
+        claimed_at=None,
+        **values,
+    )
+    if not back:
+        _end(lease, State.CANCELLED, guard, **values)
+    _record(lease, lease.number, ending, failure)
+    return State.PENDING if back else State.CANCELLED
+
+
+def _record(lease: Lease, number: int, ending: AttemptState, failure: Failure = NO_FAILURE) -> None:
+    Attempt.objects.create(
+        outcome_id=lease.outcome_id,
+        number=number,
+        fence=lease.fence,
+        state=ending,
+        worker=lease.worker,
+        started_at=lease.started_at,
+        error_type=failure.error_type,
+        error=failure.error,
+        traceback=failure.traceback,
+    )
+
+
+def _progress_values(progress: Progress | None) -> dict[str, Any]:
+    if progress is None:
+        return {}
+    return {
+        "progress_done": progress.done,
+        "progress_total": progress.total,
+        "progress_message": progress.message,
+    }

@@ -1,0 +1,66 @@
+"""
+Prune: final outcomes are deleted once their state's retention is over.
+
+In small batches, so that no lock is held for long; an outcome whose idempotency key is still in
+force stays. Interrupted at any point, it leaves whole outcomes or none.
+"""
+
+from collections.abc import Iterator
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
+
+from tasks_app.clock import DatabaseNow
+from tasks_app.conf import conf
+from tasks_app.models import Attempt, Chord, IdempotencyKey, Outcome
+from tasks_app.states import FINAL
+
+#: Rows per transaction.
+BATCH = 500
+
+
+def prune() -> Iterator[int]:
+    """Delete what retention allows; yield the number of outcomes of each batch deleted."""
+    for state in sorted(FINAL):
+        kept = conf.RETENTION[state]
+        if kept is None:
+            continue
+        rows = Outcome.objects.filter(state=state, finished_at__lt=DatabaseNow() - kept)
+        while deleted := _delete_batch(rows.filter(~_holds_key())):
+            yield deleted
+    yield from _delete_keys_and_chords()
+
+
+def count() -> int:
+    """Return how many outcomes `prune` would delete now."""
+    total = 0
+    for state in FINAL:
+        if conf.RETENTION[state] is not None:
+            limit = DatabaseNow() - conf.RETENTION[state]
+            total += Outcome.objects.filter(
+                ~_holds_key(), state=state, finished_at__lt=limit
+            ).count()
+    return total
+
+
+def _holds_key() -> Q:
+    key = IdempotencyKey.objects.filter(outcome_id=OuterRef("pk"))
+    return Q(Exists(key)) & Q(finished_at__gt=DatabaseNow() - conf.IDEMPOTENCY_TTL)
+
+
+def _delete_batch(rows: "Outcome.objects") -> int:  # type: ignore[name-defined]
+    ids = list(rows.order_by("finished_at").values_list("pk", flat=True)[:BATCH])
+    if not ids:
+        return 0
+    with transaction.atomic(using=conf.DATABASE):
+        Attempt.objects.filter(outcome_id__in=ids)._raw_delete(conf.DATABASE)
+        IdempotencyKey.objects.filter(outcome_id__in=ids)._raw_delete(conf.DATABASE)
+        Outcome.objects.filter(replay_of__in=ids).update(replay_of=None)
+        Outcome.objects.filter(pk__in=ids)._raw_delete(conf.DATABASE)
+    return len(ids)
+
+
+def _delete_keys_and_chords() -> Iterator[int]:
+    done = Chord.objects.filter(finished_at__lt=DatabaseNow() - conf.IDEMPOTENCY_TTL)
+    done._raw_delete(conf.DATABASE)
+    yield from ()

@@ -1,0 +1,139 @@
+"""
+Masking: what a log line, an event, a message or a page may show of a call's arguments.
+
+Names decide, at any depth: those of the task's `redact` option and those of `REDACT`. A task that
+this process does not know is masked whole. Exception texts are scrubbed of the masked values.
+"""
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from tasks_app.options import declared
+
+MASK = "***"
+
+
+class MaskedList(list[Any]):
+    """A list that shows its masked form."""
+
+    shown = MASK
+
+    def __repr__(self) -> str:
+        return self.shown
+
+
+class MaskedDict(dict[str, Any]):
+    """A dict that shows its masked form."""
+
+    shown = MASK
+
+    def __repr__(self) -> str:
+        return self.shown
+
+
+def guarded_arguments(
+    task_name: str, args: list[Any], kwargs: dict[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Return equal arguments whose `repr` is masked, where anything is to be masked."""
+    masked_args, masked_kwargs = mask_arguments(task_name, args, kwargs)
+    if masked_args != args:
+        guarded = MaskedList(args)
+        guarded.shown = repr(masked_args)
+        args = guarded
+    if masked_kwargs != kwargs:
+        guarded_dict = MaskedDict(kwargs)
+        guarded_dict.shown = repr(masked_kwargs)
+        kwargs = guarded_dict
+    return args, kwargs
+
+
+def mask_arguments(
+    task_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Return copies of the arguments in which every secret is replaced by `***`."""
+    options = declared.get(task_name)
+    if options is None:
+        return [MASK] * len(args), dict.fromkeys(kwargs, MASK)
+    names = options.secret_names
+    positional = zip(_positional_names(options.signature, len(args)), args, strict=True)
+    masked_args = [MASK if name in names else _mask(value, names) for name, value in positional]
+    return masked_args, _mask(kwargs, names)
+
+
+def mask_result(task_name: str, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> Any:
+    """Return a copy of a result without secret names' values and without the call's secrets."""
+    options = declared.get(task_name)
+    if options is None:
+        return None if result is None else MASK
+    secrets = secret_texts(task_name, args, kwargs)
+    return _scrub_leaves(_mask(result, options.secret_names), secrets)
+
+
+def secret_texts(task_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[str]:
+    """Return the texts of the secret values of a call, longest first, for `scrub`."""
+    options = declared.get(task_name)
+    if options is None:
+        return []
+    names = options.secret_names
+    positional = zip(_positional_names(options.signature, len(args)), args, strict=True)
+    found: set[str] = set()
+    for name, value in [*positional, *kwargs.items()]:
+        found.update(_leaves(value) if name in names else _secret_leaves(value, names))
+    return sorted(found - {""}, key=len, reverse=True)
+
+
+def scrub(text: str, secrets: Iterable[str]) -> str:
+    """Return the text with every secret replaced by `***`."""
+    for secret in secrets:
+        text = text.replace(secret, MASK)
+    return text
+
+
+def _positional_names(signature: inspect.Signature, count: int) -> Iterator[str]:
+    rest = ""
+    names: list[str] = []
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            rest = parameter.name
+        elif parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}:
+            names.append(parameter.name)
+    return iter((names + [rest] * count)[:count])
+
+
+def _mask(value: Any, names: frozenset[str]) -> Any:
+    if isinstance(value, Mapping):
+        return {key: MASK if key in names else _mask(item, names) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_mask(item, names) for item in value]
+    return value
+
+
+def _scrub_leaves(value: Any, secrets: Sequence[str]) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _scrub_leaves(item, secrets) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_scrub_leaves(item, secrets) for item in value]
+    if isinstance(value, str):
+        return scrub(value, secrets)
+    return MASK if str(value) in secrets else value
+
+
+def _secret_leaves(value: Any, names: frozenset[str]) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _leaves(item) if key in names else _secret_leaves(item, names)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _secret_leaves(item, names)
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for item in value.values():
+            yield from _leaves(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _leaves(item)
+    elif value is not None and not isinstance(value, bool):
+        yield str(value)

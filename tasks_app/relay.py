@@ -1,0 +1,130 @@
+"""
+The relay: takes due rows, commits, and only then rings for them at the broker.
+
+Any number of relays may run, inside workers and alone. One that dies between commit and publish
+costs the wait until the rows come due again; one that dies after the publish costs nothing.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from celery import Celery
+from celery.utils.time import get_exponential_backoff_interval
+from django.db import DatabaseError
+
+from tasks_app import outbox, rescue, signals
+from tasks_app.broker import BrokerDown, Publisher
+from tasks_app.conf import conf
+from tasks_app.forks import database_section
+from tasks_app.models import Outcome
+from tasks_app.options import declared
+from tasks_app.wakeups import Wakeup
+
+logger = logging.getLogger(__name__)
+
+#: Rows per look at the outbox.
+BATCH = 200
+
+#: Longest wait for a broker or database that is down, in seconds.
+LONGEST_BACKOFF = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What one look of the relay did."""
+
+    announced: int = 0
+    unanswered: int = 0
+    expired: int = 0
+    given_up: int = 0
+
+    @property
+    def found_work(self) -> bool:
+        return bool(self.announced or self.expired or self.given_up)
+
+
+class Relay:
+    """One relay: `run_once` for tests and tools, `run` for a thread or a process."""
+
+    def __init__(self, app: Celery) -> None:
+        self.app = app
+        self.publisher = Publisher(app)
+        self.housekeeper = rescue.Housekeeper(app)
+        self._broken: dict[str, int] = {}
+        self._stopping = threading.Event()
+
+    def run_once(self) -> Counts:
+        """
+        Take one batch of due rows and ring for each.
+
+        Returns:
+            The counts; `unanswered` are rows put back because the broker did not take them.
+
+        Raises:
+            django.db.DatabaseError: the database is away; nothing was taken.
+        """
+        with database_section(conf.DATABASE, keep=True):
+            batch = outbox.take_due(BATCH, declared.keys())
+        self._tell(batch)
+        rung = self._ring(batch.rows)
+        rest = [row.pk for row in batch.rows[rung:]]
+        if rest:
+            with database_section(conf.DATABASE, keep=True):
+                outbox.put_back(rest)
+        return Counts(rung, len(rest), len(batch.expired), len(batch.given_up))
+
+    def run(self) -> None:
+        """Look, ring and wait until `stop` is called."""
+        wakeup = Wakeup()
+        while not self._stopping.is_set():
+            wakeup.before_look()
+            found = self._attempt("database", self._look)
+            if self._broken:
+                self._stopping.wait(self._backoff())
+            else:
+                wakeup.wait(self._stopping.is_set, found=bool(found))
+        self.publisher.close()
+
+    def stop(self) -> None:
+        """Let `run` return after the look in progress."""
+        self._stopping.set()
+
+    def _look(self) -> bool:
+        self.housekeeper.run_if_due()
+        return self.run_once().found_work
+
+    def _ring(self, rows: list[Outcome]) -> int:
+        """Ring for rows until the broker refuses one; return how many it took."""
+        for position, row in enumerate(rows):
+            if not self._attempt("broker", lambda row=row: self.publisher.ring(row) or True):
+                return position
+            if signals.announced.has_listeners():
+                signals.announced.send_robust(Outcome, outcome=row)
+        return len(rows)
+
+    def _attempt(self, part: str, act: Callable[[], bool]) -> bool:
+        """Do an act; log once when its part of the world goes away and once when it is back."""
+        try:
+            done = act()
+        except (BrokerDown, DatabaseError) as error:
+            if part not in self._broken:
+                logger.warning("The relay lost its %s; waiting: %s", part, error)
+            self._broken[part] = self._broken.get(part, 0) + 1
+            return False
+        if self._broken.pop(part, None):
+            logger.info("The relay has its %s back", part)
+        return done
+
+    def _backoff(self) -> float:
+        tries = max(self._broken.values())
+        return max(
+            0.1, get_exponential_backoff_interval(0.5, tries, LONGEST_BACKOFF, full_jitter=True)
+        )
+
+    def _tell(self, batch: outbox.Batch) -> None:
+        for row in batch.expired:
+            signals.expired.send_robust(Outcome, outcome=row)
+        for row in batch.given_up:
+            signals.failed.send_robust(Outcome, outcome=row, error=None)

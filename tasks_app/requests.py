@@ -1,0 +1,48 @@
+"""
+What the worker's main process learns about a run: a child that died, a hard time limit.
+
+Celery tells its request object, in the main process. The outcome is ended here at once; if the
+database cannot be reached now, the rescuer does it when the lease runs out.
+"""
+
+import logging
+from typing import Any
+
+from billiard.exceptions import Terminated, WorkerLostError
+from celery.worker.request import Request
+from django.db import DatabaseError
+
+from tasks_app import rescue
+from tasks_app.conf import conf
+from tasks_app.forks import database_section
+from tasks_app.models import outcome_uuid
+
+logger = logging.getLogger(__name__)
+
+
+class OutcomeRequest(Request):
+    """Celery's request, which also ends the outcome of a run that cannot end itself."""
+
+    def on_failure(
+        self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
+    ) -> Any:  # noqa: FBT001, FBT002 - Celery's signature
+        error = getattr(exc_info.exception, "exc", exc_info.exception)
+        if isinstance(error, Terminated | WorkerLostError | SystemExit):
+            self._take_back(str(error), is_time_limit=False)
+        return super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def on_timeout(self, soft: bool, timeout: float) -> Any:  # noqa: FBT001 - Celery's signature
+        if not soft:
+            error = f"The hard time limit of {timeout:g} s was exceeded."
+            self._take_back(error, is_time_limit=True)
+        return super().on_timeout(soft, timeout)
+
+    def _take_back(self, error: str, *, is_time_limit: bool) -> None:
+        outcome_id = outcome_uuid(self.id)
+        if outcome_id is None:
+            return
+        try:
+            with database_section(conf.DATABASE, keep=False):
+                rescue.take_back(outcome_id, self.worker_pid, error, is_time_limit=is_time_limit)
+        except DatabaseError:
+            logger.warning("Outcome %s is left to the rescuer", outcome_id, exc_info=True)

@@ -1,0 +1,147 @@
+"""
+Rescue: runs whose lease is dead go back to pending, or end.
+
+`run_once` looks for orphans of any worker; `take_back` ends a run of this worker at once, when
+its main process saw the child die. Both are guarded: a run that was renewed or settled meanwhile
+is left alone.
+"""
+
+import time
+from datetime import timedelta
+from uuid import UUID
+
+from celery import Celery
+from celery.utils.time import get_exponential_backoff_interval
+from django.db import connections, transaction
+
+from tasks_app import canvas, outcomes, signals
+from tasks_app.conf import conf
+from tasks_app.exceptions import LeaseLost
+from tasks_app.failures import judge_time_limit
+from tasks_app.forks import database_section
+from tasks_app.leases import Failure, Lease, worker_name, worker_prefix
+from tasks_app.models import Outcome
+from tasks_app.options import TaskOptions, declared
+from tasks_app.states import State
+
+#: Orphans per look.
+BATCH = 100
+
+#: First and longest wait before a rescued outcome runs again, in seconds.
+FIRST_WAIT, LONGEST_WAIT = 1, 60
+
+
+def run_once() -> int:
+    """
+    Rescue orphans, oldest lease first; return how many.
+
+    Each is ended in a transaction of its own. Rows that another rescuer holds are skipped.
+    """
+    orphans = Outcome.objects.orphaned().order_by("lease_until").values_list("pk", flat=True)
+    return sum(_rescue(pk) for pk in list(orphans[:BATCH]))
+
+
+def take_back(outcome_id: UUID, pid: int | None, error: str, *, is_time_limit: bool) -> bool:
+    """
+    End the run of a child of this worker that is dead or about to be killed.
+
+    Runs in the worker's main process. False if the outcome is not running in that child.
+    """
+    with transaction.atomic(using=conf.DATABASE):
+        rows = Outcome.objects.filter(pk=outcome_id, state=State.RUNNING, worker=worker_name(pid))
+        outcome = _locked(rows).first()
+        if outcome is None:
+            return False
+        failure = Failure(error_type="celery.exceptions.WorkerLostError", error=error)
+        if is_time_limit and outcome.cancel_requested_at is None:
+            state = _time_limit(outcome, error)
+        else:
+            state = outcomes.rescue(outcome, _wait(outcome), failure, is_known_dead=True)
+        _follow_up(outcome, state, failure)
+    _tell(outcome)
+    return True
+
+
+def release_all() -> int:
+    """Give back every outcome that this worker still runs, when it stops; return how many."""
+    count = 0
+    rows = Outcome.objects.filter(state=State.RUNNING, worker__startswith=worker_prefix())
+    for outcome in rows:
+        try:
+            with transaction.atomic(using=conf.DATABASE):
+                outcomes.release(Lease.of(outcome))
+        except LeaseLost:
+            continue
+        count += 1
+    return count
+
+
+class Housekeeper:
+    """Calls the rescuer every `RESCUE_INTERVAL` from whichever loop asks."""
+
+    def __init__(self, app: Celery) -> None:
+        self.app = app
+        self._next = 0.0
+
+    def run_if_due(self) -> None:
+        """Rescue orphans if the last look is `RESCUE_INTERVAL` ago."""
+        if time.monotonic() < self._next:
+            return
+        with database_section(conf.DATABASE, keep=True):
+            run_once()
+        self._next = time.monotonic() + conf.RESCUE_INTERVAL.total_seconds()
+
+
+def _rescue(outcome_id: UUID) -> bool:
+    failure = Failure(
+        error_type="celery.exceptions.WorkerLostError",
+        error="The worker was lost: its lease ran out.",
+    )
+    try:
+        with transaction.atomic(using=conf.DATABASE):
+            outcome = _locked(Outcome.objects.orphaned().filter(pk=outcome_id)).first()
+            if outcome is None:
+                return False
+            state = outcomes.rescue(outcome, _wait(outcome), failure)
+            _follow_up(outcome, state, failure)
+    except LeaseLost:
+        return False
+    _tell(outcome)
+    return True
+
+
+def _locked(rows: "Outcome.objects") -> "Outcome.objects":  # type: ignore[name-defined]
+    features = connections[conf.DATABASE].features
+    if not features.has_select_for_update:
+        return rows
+    return rows.select_for_update(skip_locked=features.has_select_for_update_skip_locked)
+
+
+def _time_limit(outcome: Outcome, error: str) -> State:
+    failure = Failure(error_type="celery.exceptions.TimeLimitExceeded", error=error)
+    verdict = judge_time_limit(outcome, declared.get(outcome.task_name, TaskOptions()))
+    if verdict.act == "retry":
+        return outcomes.retry(Lease.of(outcome), verdict.delay, failure)
+    outcomes.fail(Lease.of(outcome), verdict.reason, failure)
+    return State.FAILED
+
+
+def _follow_up(outcome: Outcome, state: State, failure: Failure) -> None:
+    if state == State.FAILED:
+        canvas.on_failure(outcome, failure.error)
+
+
+def _wait(outcome: Outcome) -> timedelta:
+    seconds = get_exponential_backoff_interval(
+        FIRST_WAIT, outcome.crashes, LONGEST_WAIT, full_jitter=False
+    )
+    return timedelta(seconds=seconds)
+
+
+def _tell(outcome: Outcome) -> None:
+    outcome.refresh()
+    signals.rescued.send_robust(Outcome, outcome=outcome)
+    if outcome.state == State.FAILED:
+        signals.failed.send_robust(Outcome, outcome=outcome, error=None)
+    elif outcome.state == State.CANCELLED:
+        signals.cancelled.send_robust(Outcome, outcome=outcome)

@@ -1,0 +1,94 @@
+"""
+The run in progress: what a helper may ask about itself and what the keeper watches over.
+
+A contextvar holds it, so `current` works in threads, coroutines and nested calls alike.
+"""
+
+import ctypes
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from tasks_app.broker import call_options
+from tasks_app.leases import Lease
+from tasks_app.models import Outcome, Progress
+
+_running: ContextVar["Run | None"] = ContextVar("tasks_app_run", default=None)
+
+
+class Run:
+    """One claimed outcome and its helper's thread."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        self.lease = Lease.of(outcome)
+        self.began = time.monotonic()
+        hard, soft = call_options(outcome).get("limits") or (None, None)
+        self.hard_limit: float | None = hard
+        self.soft_limit: float | None = soft
+        #: Age at the last renewal, and at the first sight of a cancel request, in seconds.
+        self.renewed_age = 0.0
+        self.cancel_seen: float | None = None
+        self.is_warned = False
+        self.is_lost = False
+        self.is_committing = False
+        self.value: Any = None
+        self._progress: Progress | None = None
+        self._thread = 0
+        self._lock = threading.Lock()
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self.is_lost or self.cancel_seen is not None
+
+    @property
+    def age(self) -> float:
+        """Seconds since the claim."""
+        return time.monotonic() - self.began
+
+    def report(self, progress: Progress) -> None:
+        """Keep the helper's progress until the keeper or the settlement stores it."""
+        self._progress = progress
+
+    def take_progress(self) -> Progress | None:
+        """Return the progress that is not stored yet, once."""
+        progress, self._progress = self._progress, None
+        return progress
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Mark the block in which `interrupt` may raise: the helper's own code."""
+        self._thread = threading.get_ident()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._thread = 0
+
+    def interrupt(self, error: type[BaseException]) -> bool:
+        """Raise an exception in the helper's thread at its next bytecode; False if it has left."""
+        with self._lock:
+            if not self._thread:
+                return False
+            reached = ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(self._thread), ctypes.py_object(error)
+            )
+            return reached == 1
+
+
+def running() -> Run | None:
+    """Return the run that the current code belongs to, or None."""
+    return _running.get()
+
+
+@contextmanager
+def entered(run: Run) -> Iterator[None]:
+    """Make the run current for the block, and put back what was there before."""
+    token = _running.set(run)
+    try:
+        yield
+    finally:
+        _running.reset(token)

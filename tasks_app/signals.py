@@ -1,0 +1,28 @@
+"""
+What happened to an outcome, told to whoever wants to know.
+
+The path sends these; logs, integrations and projects listen. Receivers run in the process that
+did the act. `enqueued` is sent inside the caller's transaction; every other signal is sent after
+the commit that made it true. Receivers are called robustly: none can change an outcome's fate.
+
+Arguments common to all but `dropped`: `outcome` (`tasks_app.models.Outcome`, as just written).
+"""
+
+from django.dispatch import Signal
+
+enqueued = Signal()
+announced = Signal()
+started = Signal()
+progressed = Signal()
+#: Also `delay` (timedelta) and `error` (exception or None).
+retrying = Signal()
+succeeded = Signal()
+#: Also `error` (exception or None).
+failed = Signal()
+rescued = Signal()
+cancelled = Signal()
+expired = Signal()
+#: A broker message that led to no run: `task_name`, `outcome_id` (text), `why`.
+dropped = Signal()
+#: A run whose lease somebody else ended: `lease`. Its writes were rolled back.
+lease_lost = Signal()

@@ -1,0 +1,58 @@
+"""
+Database errors that say "again", not "wrong": deadlocks, serialization failures, busy SQLite.
+
+An atomic helper whose transaction ended in one of these has changed nothing, so running it again
+is safe and costs no attempt.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import Error as DatabaseFailure
+from django.db import OperationalError, connections
+
+from tasks_app.conf import conf
+
+#: PostgreSQL: serialization_failure, deadlock_detected, lock_not_available.
+SQLSTATES = frozenset({"40001", "40P01", "55P03"})
+#: MariaDB: lock wait timeout, deadlock, record changed since last read.
+MARIADB_CODES = frozenset({1205, 1213, 1020})
+
+
+def is_transient(error: DatabaseFailure) -> bool:
+    """Tell whether the same transaction may well succeed when it is run again."""
+    cause = error.__cause__
+    if getattr(cause, "sqlstate", None) in SQLSTATES:
+        return True
+    if cause is not None and cause.args and cause.args[0] in MARIADB_CODES:
+        return True
+    return isinstance(error, OperationalError) and "database is locked" in str(error)
+
+
+def is_lost_connection(error: DatabaseFailure, alias: str) -> bool:
+    """Tell whether the error came with the loss of the connection."""
+    connection = connections[alias]
+    if connection.connection is None:
+        return isinstance(error, OperationalError)
+    return not connection.is_usable()
+
+
+@contextmanager
+def pessimistic(wanted: bool) -> Iterator[None]:  # noqa: FBT001 - reads as a condition at the call
+    """
+    Take SQLite's write lock at BEGIN for the block, if wanted.
+
+    A transaction that reads first and writes later fails at once when another writer came
+    between (SQLITE_BUSY_SNAPSHOT), whatever the timeout. The first run is optimistic, because a
+    lock from BEGIN on would stop every other writer for as long as the helper takes.
+    """
+    connection = connections[conf.DATABASE]
+    if not wanted or connection.vendor != "sqlite":
+        yield
+        return
+    connection.ensure_connection()
+    before, connection.transaction_mode = connection.transaction_mode, "IMMEDIATE"
+    try:
+        yield
+    finally:
+        connection.transaction_mode = before

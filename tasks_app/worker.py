@@ -1,0 +1,280 @@
+"""
+The server side of Celery: a doorbell becomes a run.
+
+`answer` is what a registered task does when Celery calls it: claim → helper → settle → signals.
+Each step is guarded by `outcomes.py`, so a doorbell that is late, doubled or forged ends as a
+dropped message. Celery's own states, events and log lines follow from what `answer` raises.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from asgiref.sync import async_to_sync, iscoroutinefunction
+from celery import exceptions as celery_exceptions
+from celery.utils.time import get_exponential_backoff_interval
+from django.db import Error as DatabaseFailure
+from django.db import InterfaceError, OperationalError, connections, transaction
+
+from tasks_app import adoption, arguments, canvas, context, outcomes, signals
+from tasks_app.conf import conf
+from tasks_app.context import Lineage
+from tasks_app.exceptions import LeaseLost
+from tasks_app.failures import Verdict, describe, is_shutdown, judge, presentable
+from tasks_app.keeper import keeper
+from tasks_app.leases import Failure, worker_name
+from tasks_app.models import Outcome, outcome_uuid
+from tasks_app.options import TaskOptions
+from tasks_app.runs import Run, entered
+from tasks_app.states import Reason, State
+from tasks_app.transience import is_lost_connection, is_transient, pessimistic
+
+logger = logging.getLogger(__name__)
+
+#: Runs of an atomic helper that a deadlock or a busy database may cost within one attempt.
+REPETITIONS = 5
+
+Helper = Callable[..., Any]
+
+
+def answer(name: str, options: TaskOptions, helper: Helper, request: Any) -> Any:
+    """
+    Run the outcome that a message speaks of, if it may run now.
+
+    Returns:
+        What the helper returned.
+
+    Raises:
+        celery.exceptions.Ignore: nothing was to be done: the message is dropped.
+        celery.exceptions.Retry: the outcome waits for its next attempt.
+        Exception: the outcome failed; the helper's exception where that is safe to show.
+    """
+    outcome = _take(name, options, request)
+    if outcome is None:
+        raise celery_exceptions.Ignore
+    return execute(outcome, options, helper)
+
+
+def execute(outcome: Outcome, options: TaskOptions, helper: Helper, *, durable: bool = True) -> Any:
+    """Run a claimed outcome's helper and settle it; see `answer` for what it raises."""
+    run = Run(outcome)
+    parent = Lineage(outcome.id, outcome.root_id, outcome.owner_id)
+    with context.working_for(outcome.request_id, parent), entered(run), keeper.watching(run):
+        _tell(signals.started, run)
+        try:
+            value = _perform(run, options, helper, durable=durable)
+        except LeaseLost as error:
+            signals.lease_lost.send_robust(Outcome, lease=run.lease)
+            raise celery_exceptions.Ignore from error
+        except BaseException as error:  # noqa: BLE001 - SystemExit and the like are the helper's failures
+            raise _settle_failure(run, options, error) from None
+        run.outcome.state = State.SUCCEEDED
+        _tell(signals.succeeded, run)
+        return value
+
+
+def _take(name: str, options: TaskOptions, request: Any) -> Outcome | None:
+    outcome_id = outcome_uuid(request.id)
+    names = frozenset((name, *options.aliases))
+    if outcome_id is None:
+        return _drop(name, request.id, "its id names no outcome")
+    outcome = _reconnecting(lambda: outcomes.claim(outcome_id, names, worker_name()))
+    if outcome is not None:
+        return outcome
+    row = Outcome.objects.filter(pk=outcome_id).first()
+    if row is None and adoption.is_foreign(request):
+        adoption.adopt(name, options, request)
+        return outcomes.claim(outcome_id, names, worker_name())
+    if row is None:
+        return _drop(name, request.id, "no such outcome")
+    if row.task_name not in names:
+        return _drop(name, request.id, "it names another task")
+    if outcomes.expire(row.id):
+        row.refresh()
+        signals.expired.send_robust(Outcome, outcome=row)
+        return None
+    return _drop(name, request.id, f"the outcome is {row.state}")
+
+
+def _drop(name: str, outcome_id: Any, why: str) -> None:
+    signals.dropped.send_robust(Outcome, task_name=name, outcome_id=str(outcome_id), why=why)
+
+
+def _reconnecting(act: Callable[[], Any]) -> Any:
+    """Run an act once more if the kept connection turns out to be dead."""
+    try:
+        return act()
+    except (InterfaceError, OperationalError):
+        connection = connections[conf.DATABASE]
+        if connection.in_atomic_block or connection.is_usable():
+            raise
+        connection.close()
+        return act()
+
+
+def _perform(run: Run, options: TaskOptions, helper: Helper, *, durable: bool) -> Any:
+    if not options.is_atomic:
+        value = _call(run, options, helper)
+        _persist(run, lambda: _succeed(run, options, value))
+        return value
+    for repetition in range(REPETITIONS):
+        try:
+            return _perform_atomically(run, options, helper, durable=durable, again=repetition > 0)
+        except DatabaseFailure as error:
+            if run.is_committing and _has_committed(run, error):
+                return run.value
+            if repetition + 1 == REPETITIONS or not is_transient(error) or not durable:
+                raise
+            logger.info("%s runs again: %s", run.outcome, error)
+            time.sleep(get_exponential_backoff_interval(0.05, repetition, 1, full_jitter=True))
+    raise AssertionError
+
+
+def _perform_atomically(
+    run: Run, options: TaskOptions, helper: Helper, *, durable: bool, again: bool
+) -> Any:
+    run.is_committing = False
+    with pessimistic(again), transaction.atomic(using=conf.DATABASE, durable=durable):
+        run.value = _call(run, options, helper)
+        run.is_committing = True
+        _succeed(run, options, run.value)
+    return run.value
+
+
+def _call(run: Run, options: TaskOptions, helper: Helper) -> Any:
+    outcome = run.outcome
+    args, kwargs = arguments.decode(outcome.args_json), arguments.decode(outcome.kwargs_json)
+    _bind(options, args, kwargs)
+    with run.interruptible():
+        if iscoroutinefunction(helper):
+            return async_to_sync(helper)(*args, **kwargs)
+        return helper(*args, **kwargs)
+
+
+class _Unbindable(TypeError):
+    """The stored arguments do not fit the helper any more."""
+
+
+def _bind(options: TaskOptions, args: Any, kwargs: Any) -> None:
+    try:
+        options.signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise _Unbindable(str(error)) from None
+
+
+def _succeed(run: Run, options: TaskOptions, value: Any) -> None:
+    limit = options.max_result_bytes or conf.MAX_RESULT_BYTES
+    result_json, omitted = arguments.encode_result(value, max_bytes=limit)
+    with transaction.atomic(using=conf.DATABASE):
+        outcomes.succeed(run.lease, result_json, omitted or "", run.take_progress())
+        if run.outcome.options_json:
+            result = None if result_json is None else arguments.decode(result_json)
+            canvas.on_success(run.outcome, result, omitted or "")
+
+
+def _has_committed(run: Run, error: DatabaseFailure) -> bool:
+    """Ask a fresh connection whether a COMMIT whose answer was lost has happened."""
+    if not is_lost_connection(error, conf.DATABASE):
+        return False
+    connections[conf.DATABASE].close()
+    return bool(
+        _persist(
+            run,
+            lambda: Outcome.objects.filter(
+                pk=run.outcome.id, state=State.SUCCEEDED, finish_fence=run.lease.fence
+            ).exists(),
+        )
+    )
+
+
+def _settle_failure(run: Run, options: TaskOptions, error: BaseException) -> BaseException:
+    """Write what an exception means for the outcome; return what Celery is to be told."""
+    outcome = run.outcome
+    failure = describe(error, outcome)
+    if isinstance(error, DatabaseFailure) and is_lost_connection(error, conf.DATABASE):
+        connections[conf.DATABASE].close()
+        act = lambda: outcomes.rescue(outcome, timedelta(seconds=1), failure)  # noqa: E731
+        verdict = Verdict("retry", timedelta(seconds=1))
+    else:
+        verdict = _verdict(error, outcome, options)
+        act = lambda: _apply(run, verdict, failure)  # noqa: E731
+    try:
+        state = _persist(run, lambda: _in_transaction(act))
+    except LeaseLost:
+        signals.lease_lost.send_robust(Outcome, lease=run.lease)
+        # A process that is being ended has to end: living on, it would wait for its next task
+        # with the pool's lock in its hand, and the kill that follows would lock out the others.
+        return error if is_shutdown(error) else celery_exceptions.Ignore()
+    return _tell_failure(run, state, verdict, failure, error)
+
+
+def _verdict(error: BaseException, outcome: Outcome, options: TaskOptions) -> Verdict:
+    if isinstance(error, _Unbindable):
+        return Verdict("fail", reason=Reason.NOT_RETRYABLE)
+    return judge(error, outcome, options)
+
+
+def _in_transaction(act: Callable[[], Any]) -> Any:
+    with transaction.atomic(using=conf.DATABASE):
+        return act()
+
+
+def _apply(run: Run, verdict: Verdict, failure: Failure) -> State:
+    lease = run.lease
+    match verdict.act:
+        case "retry":
+            return outcomes.retry(lease, verdict.delay, failure)
+        case "snooze":
+            return outcomes.snooze(lease, verdict.delay)
+        case "release":
+            return outcomes.release(lease)
+        case "stop":
+            outcomes.stop(lease, failure)
+            return State.CANCELLED
+        case "fail":
+            outcomes.fail(lease, verdict.reason, failure)
+            canvas.on_failure(run.outcome, failure.error)
+            return State.FAILED
+
+
+def _persist(run: Run, act: Callable[[], Any]) -> Any:
+    """Repeat an act while the database is away, as long as the lease may still be ours."""
+    deadline = conf.LEASE.total_seconds()
+    began, tries = time.monotonic(), 0
+    while True:
+        try:
+            return act()
+        except (InterfaceError, OperationalError) as error:
+            connection = connections[conf.DATABASE]
+            if connection.in_atomic_block or time.monotonic() - began > deadline:
+                raise
+            connection.close()
+            logger.warning("%s waits for the database: %s", run.outcome, error)
+            time.sleep(get_exponential_backoff_interval(1, tries, 5, full_jitter=True))
+            tries += 1
+
+
+def _tell_failure(
+    run: Run, state: State, verdict: Verdict, failure: Failure, error: BaseException
+) -> BaseException:
+    outcome = run.outcome
+    outcome.state, outcome.error = state, failure.error
+    if is_shutdown(error):
+        return error
+    shown = presentable(error, failure, outcome)
+    if state == State.PENDING:
+        _tell(signals.retrying, run, delay=verdict.delay, error=shown)
+        return celery_exceptions.Retry(exc=shown, when=verdict.delay.total_seconds())
+    if state == State.CANCELLED:
+        _tell(signals.cancelled, run)
+        return celery_exceptions.Ignore()
+    outcome.reason = verdict.reason
+    _tell(signals.failed, run, error=shown)
+    return shown
+
+
+def _tell(signal: Any, run: Run, **values: Any) -> None:
+    if signal.has_listeners():
+        signal.send_robust(Outcome, outcome=run.outcome, **values)
