@@ -1,0 +1,1 @@
+"""One suite of scenarios that runs on every pair of database and broker."""

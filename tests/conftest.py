@@ -1,0 +1,92 @@
+"""Fixtures of every test: the run's servers, and the logs of its processes.
+
+A server that is not installed skips the tests that need it, with its name in the run's last
+lines; where the environment variable `CI` is true it fails them instead, so that a green run
+there means that everything ran.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+
+import pytest
+
+from tests.children import LIVING
+from tests.servers import Server, ServerMissing
+from tests.servers.session import KINDS, session
+
+#: Why tests were skipped for want of a server, by kind of server.
+SKIPPED: dict[str, str] = {}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the servers that Django's settings name, before Django connects to them."""
+    try:
+        session.start_chosen()
+    except ServerMissing as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop every server of the run, also after Ctrl+C."""
+    session.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the end of every living process' output below a failure."""
+    report = yield
+    if report.failed:
+        for child in sorted(LIVING, key=lambda child: child.pid):
+            report.sections.append((f"Output of {child.name}", child.tail()))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the servers whose tests did not run."""
+    for reason in SKIPPED.values():
+        terminalreporter.write_line(f"NOT TESTED: {reason}", yellow=True, bold=True)
+
+
+def skip_or_fail(kind: str) -> None:
+    """Skip the asking test where a server is not installed, or fail it under `CI`."""
+    missing = KINDS[kind].missing()
+    if missing is None:
+        return
+    if os.environ.get("CI", "").lower() in {"1", "true", "yes"}:
+        pytest.fail(missing)
+    SKIPPED[kind] = missing
+    pytest.skip(missing)
+
+
+def started(kind: str) -> Server:
+    """Return the run's server of a kind, started."""
+    skip_or_fail(kind)
+    return session.server(kind).start()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Server:
+    """The run's PostgreSQL."""
+    return started("postgres")
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Server:
+    """The run's MariaDB."""
+    return started("mariadb")
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Server:
+    """The run's Redis."""
+    return started("redis")
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Server:
+    """The run's RabbitMQ."""
+    return started("rabbitmq")

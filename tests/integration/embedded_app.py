@@ -1,0 +1,20 @@
+"""A Celery app on the embedded broker, for workers started by the transport's tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from celery import Celery
+
+from tasks_app.filesystem import url
+
+FOLDER = Path(os.environ["EMBEDDED_FOLDER"])
+
+app = Celery("embedded_app", broker=url(FOLDER / "broker"))
+
+
+@app.task
+def touch(name: str) -> None:
+    """Leave a file that the test can see."""
+    (FOLDER / name).touch()

@@ -1,0 +1,95 @@
+"""The embedded broker's worker outlives its children, whichever of them is killed and when."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from celery import Celery
+from kombu import Connection, Queue
+from kombu.asynchronous import Hub
+
+from tasks_app import filesystem
+
+APP = """
+from celery import Celery
+from tasks_app import filesystem
+app = Celery("killed", broker=filesystem.url({folder!r}), set_as_current=False)
+app.conf.update(task_ignore_result=True, worker_prefetch_multiplier=1)
+@app.task(name="touch")
+def touch(path):
+    open(path, "w").close()
+"""
+
+#: Seconds after which a fact that does not come true is a failure.
+PATIENCE = 30
+
+
+def until(fact):
+    deadline = time.monotonic() + PATIENCE
+    while not (found := fact()):
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.02)
+    return found
+
+
+def children_of(pid):
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_a_connection_leaves_the_loop_that_it_joined(tmp_path):
+    """Messages come with the turns of an event loop, and none is looked for after closing."""
+    received = []
+    hub = Hub()
+    with Connection(filesystem.url(tmp_path)) as connection:
+        queue = Queue("q")
+        connection.register_with_event_loop(hub)
+        with connection.Consumer([queue], callbacks=[lambda body, message: received.append(body)]):
+            connection.Producer().publish({"n": 1}, routing_key="q", declare=[queue])
+            turns = hub.create_loop()
+            until(lambda: (next(turns), received)[1])
+    assert received == [{"n": 1}]
+    assert not hub.on_tick
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_worker_whose_idle_children_are_killed_goes_on(tmp_path):
+    """
+    No child holds a lock that the others need.
+
+    Killing both children in turn hits the one that waits for work, wherever that is.
+    """
+    (tmp_path / "killed_app.py").write_text(APP.format(folder=str(tmp_path / "broker")))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "celery", "-A", "killed_app", "worker", "-c2", "-lERROR"],
+        env=environment,
+        cwd=tmp_path,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deliver_some(tmp_path, "first")  # Celery gives up when a child dies before it is ready
+        for kill in range(6):
+            children = until(lambda: len(found := children_of(worker.pid)) == 2 and found)
+            os.kill(children[kill % 2], signal.SIGKILL)
+            until(lambda dead=children[kill % 2]: dead not in children_of(worker.pid))
+            until(lambda: len(children_of(worker.pid)) == 2)
+            deliver_some(tmp_path, f"after kill {kill}")
+    finally:
+        os.killpg(worker.pid, signal.SIGKILL)
+        worker.wait()
+
+
+def deliver_some(folder, name):
+    """Send three messages; one may go down with the child that it was given to, not all."""
+    paths = [folder / f"{name}, {number}" for number in range(3)]
+    with Connection(filesystem.url(folder / "broker")) as connection:
+        sender = Celery("sender", broker=connection.as_uri(), set_as_current=False)
+        for path in paths:
+            sender.send_task("touch", [str(path)], connection=connection, ignore_result=True)
+    until(lambda: any(path.exists() for path in paths))

@@ -1,0 +1,1 @@
+"""A small Django app whose helpers leave visible effects."""

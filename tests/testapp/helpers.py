@@ -1,0 +1,138 @@
+"""Plain functions that the test tasks wrap: each does one thing that tasks do to a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from typing import Any, NoReturn
+
+from tasks_app import Discard, Retry, Snooze, current
+from tests import trail
+from tests.testapp.models import Effect
+
+
+class Unprintable(Exception):
+    """An exception that cannot be shown."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+class Unpicklable(Exception):
+    """An exception that cannot be sent to another process."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} {second}")
+
+    def __reduce__(self) -> NoReturn:
+        raise RuntimeError("no pickle")
+
+
+def add(a: int, b: int) -> int:
+    """Return a sum: a result and no effect."""
+    return a + b
+
+
+async def add_later(a: int, b: int) -> int:
+    """Return a sum from a coroutine."""
+    await asyncio.sleep(0.01)
+    return a + b
+
+
+def total(numbers: list[int]) -> int:
+    """Return the sum of a list, such as the results of a group."""
+    return sum(numbers)
+
+
+def record(key: str, note: str = "") -> None:
+    """Take effect once."""
+    trail.leave(key, note=note, attempt=current.attempt, provider_key=current.idempotency_key)
+    Effect.objects.create(key=key, note=note)
+
+
+def record_late(key: str) -> None:
+    """Stay in the body until the gate opens, then take effect."""
+    # The gate comes first: on SQLite a helper that has written keeps every other writer out.
+    trail.leave(key, attempt=current.attempt)
+    trail.wait_at_gate(key)
+    Effect.objects.create(key=key)
+
+
+def succeed_at(key: str, attempt: int) -> int:
+    """Take effect in every attempt and fail in all before the given one."""
+    record(key, f"attempt {current.attempt}")
+    if current.attempt != attempt:
+        raise ValueError(f"attempt {current.attempt} is not {attempt}")
+    return attempt
+
+
+def need_gate(key: str) -> None:
+    """Take effect, and fail as long as the gate is closed."""
+    record(key)
+    if not trail.is_open(key):
+        raise ValueError("the gate is closed")
+
+
+def ask_for_retry(key: str) -> None:
+    """Take effect, and ask for another attempt in the first one."""
+    record(key)
+    if current.attempt == 1:
+        raise Retry(after=0.2)
+
+
+def ask_for_snooze(key: str) -> None:
+    """Take effect, and ask to come back at the first two visits."""
+    record(key)
+    if len(trail.left(key)) < 3:
+        raise Snooze(after=0.2)
+
+
+def discard(key: str) -> None:
+    """Take effect and give up."""
+    record(key)
+    raise Discard("nobody wants it")
+
+
+def watch_for_cancel(key: str) -> None:
+    """Run until the cancellation is seen."""
+    trail.leave(key, attempt=current.attempt)
+    deadline = time.monotonic() + trail.GATE_TIMEOUT
+    while time.monotonic() < deadline:
+        current.raise_if_cancelled()
+        time.sleep(0.05)
+
+
+def fail_with(key: str, kind: str) -> None:
+    """Take effect and raise what a careless helper may raise."""
+    record(key)
+    errors: dict[str, BaseException] = {
+        "system_exit": SystemExit(3),
+        "keyboard_interrupt": KeyboardInterrupt(),
+        "memory": MemoryError(),
+        "unprintable": Unprintable(),
+        "unpicklable": Unpicklable("cannot", "travel"),
+        "nul": ValueError("a NUL \0 and a lone surrogate \ud800"),
+    }
+    raise errors[kind]
+
+
+def give_back(kind: str) -> Any:
+    """Return what does not fit a result column."""
+    results: dict[str, Any] = {
+        "object": object(),
+        "large": "x" * 1_000_000,
+        "nan": float("nan"),
+        "set": {1, 2},
+    }
+    return results[kind]
+
+
+def die(key: str, times: int) -> None:
+    """Take effect and kill the own process, as often as told; then stay alive."""
+    record(key)
+    if len(trail.left(key)) <= times:
+        os.kill(os.getpid(), signal.SIGKILL)

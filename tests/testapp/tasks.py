@@ -1,0 +1,34 @@
+"""The tasks of the test app: plain helpers with different options."""
+
+from __future__ import annotations
+
+from tasks_app import RetryPolicy, task
+from tests.testapp import helpers
+
+#: Three attempts in quick succession, without dice.
+SOON = RetryPolicy(max_attempts=3, initial=0.1, jitter=False)
+
+add = task(helpers.add)
+add_later = task(helpers.add_later)
+total = task(helpers.total)
+record = task(helpers.record)
+record_once = task(helpers.record, name="tests.record_once", idempotency_key="record:{key}")
+record_late = task(helpers.record_late, retry=SOON)
+record_briefly = task(helpers.record_late, name="tests.record_briefly", timeout=1)
+succeed_at = task(helpers.succeed_at, retry=SOON)
+need_gate = task(helpers.need_gate)
+ask_for_retry = task(helpers.ask_for_retry, retry=SOON)
+ask_for_snooze = task(helpers.ask_for_snooze)
+discard = task(helpers.discard, retry=SOON)
+watch_for_cancel = task(helpers.watch_for_cancel)
+fail_with = task(helpers.fail_with)
+give_back = task(helpers.give_back)
+die = task(helpers.die)
+
+
+@task
+def enqueue_child(key: str, *, fail: bool) -> None:
+    """Enqueue another task inside the helper, then fail on request."""
+    record.enqueue(key, "child")
+    if fail:
+        raise ValueError("after enqueueing the child")
