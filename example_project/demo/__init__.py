@@ -1,0 +1,1 @@
+"""The demo: the dispatch desk with every process and outside service it needs, on one machine."""

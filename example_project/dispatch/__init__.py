@@ -1,0 +1,1 @@
+"""The flight-dispatch desk: airports in, alternates, maps, mails, money and a report out."""

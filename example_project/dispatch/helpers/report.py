@@ -1,0 +1,70 @@
+"""The report over a job: what it did, counted from the tables, and when it is complete.
+
+A job is over when none of its other outcomes is pending or running. That test has no gap, because
+a helper enqueues what follows it before its own outcome ends; so between the first call and the
+last there is always one row that is still open.
+"""
+
+from typing import Any
+
+from django.db.models import Count, Sum
+from django.utils import timezone
+
+from example_project.dispatch.models import (
+    Airport,
+    Alternate,
+    Delivery,
+    ImportProblem,
+    Job,
+    LedgerEntry,
+    Report,
+)
+from tasks_app import Snooze, current
+from tasks_app.models import Outcome
+
+OPEN = ("pending", "running")
+
+
+def build_report(job_id: int) -> dict[str, Any]:
+    """Write the report of a job, once everything else in it has ended.
+
+    Raises:
+        Snooze: Something is still open; come back, at no cost of an attempt.
+    """
+    job = Job.objects.get(pk=job_id)
+    if outcomes(job).filter(state__in=OPEN).exclude(pk=current.outcome_id).exists():
+        raise Snooze(after=1)
+    counted = totals(job)
+    Report.objects.update_or_create(job=job, defaults={"totals": counted})
+    Job.objects.filter(pk=job_id).update(finished_at=timezone.now())
+    return counted
+
+
+def outcomes(job: Job) -> Any:
+    """Return every outcome that a job caused, directly or through others."""
+    return Outcome.objects.filter(request_id=job.request_id, root_id=job.root_id)
+
+
+def by_state(job: Job) -> dict[str, int]:
+    """Count a job's outcomes by state."""
+    rows = outcomes(job).order_by().values_list("state").annotate(count=Count("pk"))
+    return dict(rows)
+
+
+def totals(job: Job) -> dict[str, Any]:
+    """Count what a job has done up to now."""
+    ledger = LedgerEntry.objects.filter(flight__job=job)
+    deliveries = Delivery.objects.filter(job=job)
+    return {
+        "airports": Airport.objects.count(),
+        "bad lines": ImportProblem.objects.filter(job=job).count(),
+        "alternates": Alternate.objects.count(),
+        "maps": job.maps.count(),
+        "weather reports": job.weather.count(),
+        "briefings": job.briefings.count(),
+        "flights": job.flights.count(),
+        "ledger entries": ledger.count(),
+        "euro paid": f"{ledger.aggregate(sum=Sum('amount'))['sum'] or 0:,.2f}",
+        "webhooks": deliveries.count(),
+        "webhooks delivered": deliveries.filter(delivered_at__isnull=False).count(),
+    }
