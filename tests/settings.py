@@ -30,13 +30,17 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.admin",
+    "django.contrib.humanize",
+    "django.contrib.staticfiles",
     "django_celery_results",
     "django_celery_beat",
     "tasks_app",
     "tests.testapp",
+    "example_project.dispatch",
 ]
 
 MIDDLEWARE = [
+    "tasks_app.middleware.RequestIDMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
