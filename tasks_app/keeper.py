@@ -67,6 +67,11 @@ class Keeper:
         finally:
             connections[conf.DATABASE].close()
 
+    def interrupt_all(self, error: type[BaseException]) -> None:
+        """Raise an exception in every helper that runs in this process."""
+        for run in list(self._runs.values()):
+            run.interrupt(error)
+
     def _tick(self) -> float:
         return min(TICK, conf.LEASE.total_seconds() / 3)
 

@@ -76,3 +76,8 @@ def worker_name(pid: int | None = None) -> str:
 def worker_prefix() -> str:
     """Return what the names of this worker's processes begin with, and no other worker's."""
     return f"{_identity.node}#{_identity.mark}/"
+
+
+def process_of(worker: str) -> int:
+    """Return the process id that a worker's name ends with."""
+    return int(worker.rpartition("/")[2])

@@ -13,13 +13,14 @@ from uuid import UUID
 from celery import Celery
 from celery.utils.time import get_exponential_backoff_interval
 from django.db import connections, transaction
+from django.db.models import QuerySet
 
 from tasks_app import canvas, outcomes, signals
 from tasks_app.conf import conf
 from tasks_app.exceptions import LeaseLost
 from tasks_app.failures import judge_time_limit
 from tasks_app.forks import database_section
-from tasks_app.leases import Failure, Lease, worker_name, worker_prefix
+from tasks_app.leases import Failure, Lease, process_of, worker_name, worker_prefix
 from tasks_app.models import Outcome
 from tasks_app.options import TaskOptions, declared
 from tasks_app.states import State
@@ -65,8 +66,7 @@ def take_back(outcome_id: UUID, pid: int | None, error: str, *, is_time_limit: b
 def release_all() -> int:
     """Give back every outcome that this worker still runs, when it stops; return how many."""
     count = 0
-    rows = Outcome.objects.filter(state=State.RUNNING, worker__startswith=worker_prefix())
-    for outcome in rows:
+    for outcome in _of_this_worker():
         try:
             with transaction.atomic(using=conf.DATABASE):
                 outcomes.release(Lease.of(outcome))
@@ -74,6 +74,11 @@ def release_all() -> int:
             continue
         count += 1
     return count
+
+
+def running_processes() -> set[int]:
+    """Return the ids of this worker's processes that run an outcome."""
+    return {process_of(name) for name in _of_this_worker().values_list("worker", flat=True)}
 
 
 class Housekeeper:
@@ -90,6 +95,10 @@ class Housekeeper:
         with database_section(conf.DATABASE, keep=True):
             run_once()
         self._next = time.monotonic() + conf.RESCUE_INTERVAL.total_seconds()
+
+
+def _of_this_worker() -> QuerySet[Outcome]:
+    return Outcome.objects.filter(state=State.RUNNING, worker__startswith=worker_prefix())
 
 
 def _rescue(outcome_id: UUID) -> bool:
@@ -110,7 +119,7 @@ def _rescue(outcome_id: UUID) -> bool:
     return True
 
 
-def _locked(rows: "Outcome.objects") -> "Outcome.objects":  # type: ignore[name-defined]
+def _locked(rows: QuerySet[Outcome]) -> QuerySet[Outcome]:
     features = connections[conf.DATABASE].features
     if not features.has_select_for_update:
         return rows

@@ -2,29 +2,29 @@
 What a Celery worker does for this app besides running tasks.
 
 A bootstep runs the relay (with the rescuer) in a thread of the main process; signal receivers
-name the worker before it forks, keep database connections between outcomes, and give back what
-is still running when the worker stops.
+name the worker before it forks, keep database connections between outcomes, and see to it that
+what still runs when the worker stops is given back.
 """
 
-import logging
 import threading
 from typing import Any
 
-from celery import Celery, bootsteps, signals
+from celery import Celery, bootsteps, current_app, signals
+from celery.concurrency import prefork
 from celery.fixups.django import DjangoWorkerFixup
-from django.db import DatabaseError, connections
+from django.db import connections
 
-from tasks_app import leases, rescue
+from tasks_app import leases
 from tasks_app.conf import conf
 from tasks_app.declare import OutcomeTask
-from tasks_app.forks import database_section
 from tasks_app.keeper import keeper
 from tasks_app.relay import Relay
-
-logger = logging.getLogger(__name__)
+from tasks_app.soft_shutdown import SoftShutdown, give_back
 
 #: Seconds that a stopping worker waits for its relay's last look.
 LAST_LOOK = 10
+
+_soft_shutdown = SoftShutdown()
 
 
 class RelayStep(bootsteps.StartStopStep):
@@ -34,6 +34,7 @@ class RelayStep(bootsteps.StartStopStep):
 
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
+        keeper.has_own_process = issubclass(parent.pool_cls, prefork.TaskPool)
         self.enabled = conf.RELAY_IN_WORKER
         self.relay: Relay | None = None
         self.thread: threading.Thread | None = None
@@ -44,6 +45,8 @@ class RelayStep(bootsteps.StartStopStep):
         self.thread.start()
 
     def stop(self, parent: Any) -> None:
+        # A shutdown by remote control sends no signal.
+        _begin_soft_shutdown()
         if self.relay is not None and self.thread is not None:
             self.relay.stop()
             self.thread.join(LAST_LOOK)
@@ -56,24 +59,21 @@ def prepare(app: Celery) -> None:
     """Make the app's workers serve outcomes; called once per app."""
     app.steps["worker"].add(RelayStep)
     signals.worker_init.connect(_name_worker, dispatch_uid="tasks_app")
+    signals.worker_shutting_down.connect(_begin_soft_shutdown, dispatch_uid="tasks_app")
     signals.worker_shutdown.connect(_give_back, dispatch_uid="tasks_app")
     signals.celeryd_init.connect(_keep_connections, dispatch_uid="tasks_app")
 
 
-def _name_worker(sender: Any = None, instance: Any = None, **kwargs: Any) -> None:
+def _name_worker(sender: Any = None, **kwargs: Any) -> None:
     leases.identify(str(sender))
-    keeper.has_own_process = "prefork" in str(getattr(instance, "pool_cls", ""))
+
+
+def _begin_soft_shutdown(**kwargs: Any) -> None:
+    _soft_shutdown.begin(current_app.conf.worker_soft_shutdown_timeout)
 
 
 def _give_back(**kwargs: Any) -> None:
-    try:
-        with database_section(conf.DATABASE, keep=False):
-            released = rescue.release_all()
-    except DatabaseError:
-        logger.warning("Running outcomes are left to the rescuer", exc_info=True)
-    else:
-        if released:
-            logger.info("Gave back %d running outcomes", released)
+    give_back()
 
 
 def _keep_connections(**kwargs: Any) -> None:
