@@ -13,16 +13,25 @@ from celery import Celery, bootsteps, current_app, signals
 from celery.concurrency import prefork
 from celery.fixups.django import DjangoWorkerFixup
 from django.db import connections
+from kombu.transport import TRANSPORT_ALIASES
 
 from tasks_app import leases
 from tasks_app.conf import conf
 from tasks_app.declare import OutcomeTask
 from tasks_app.keeper import keeper
+from tasks_app.poison import PoisonStep
 from tasks_app.relay import Relay
 from tasks_app.soft_shutdown import SoftShutdown, give_back
 
 #: Seconds that a stopping worker waits for its relay's last look.
 LAST_LOOK = 10
+
+#: Named rather than imported: they need a client library that is not always there.
+TOLERANT_TRANSPORTS = {
+    "redis": "tasks_app.redis_transport:Transport",
+    "rediss": "tasks_app.redis_transport:Transport",
+    "sentinel": "tasks_app.redis_transport:SentinelTransport",
+}
 
 _soft_shutdown = SoftShutdown()
 
@@ -58,6 +67,8 @@ class RelayStep(bootsteps.StartStopStep):
 def prepare(app: Celery) -> None:
     """Make the app's workers serve outcomes; called once per app."""
     app.steps["worker"].add(RelayStep)
+    app.steps["consumer"].add(PoisonStep)
+    TRANSPORT_ALIASES.update(TOLERANT_TRANSPORTS)
     signals.worker_init.connect(_name_worker, dispatch_uid="tasks_app")
     signals.worker_shutting_down.connect(_begin_soft_shutdown, dispatch_uid="tasks_app")
     signals.worker_shutdown.connect(_give_back, dispatch_uid="tasks_app")

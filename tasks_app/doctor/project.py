@@ -11,7 +11,11 @@ PREFIX = "tasks_app."
 
 def system_checks() -> Verdict:
     """Ask the system checks of this app."""
-    found = [message for message in checks.run_checks() if str(message.id).startswith(PREFIX)]
+    found = [
+        message
+        for message in checks.run_checks()
+        if str(message.id).startswith(PREFIX) and not message.is_silenced()
+    ]
     serious = [message for message in found if message.is_serious()]
     if not found:
         return ok("nothing to complain about")

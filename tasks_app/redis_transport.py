@@ -1,0 +1,44 @@
+"""
+kombu's Redis transport, living on after a list item that is no message.
+
+kombu decodes an item inside the worker's event loop, after BRPOP has taken it: bytes that are not
+JSON, or JSON that is no message, would end the worker. `worker_steps` names these classes to kombu
+for `redis:`, `rediss:` and `sentinel:`; they differ from kombu's in nothing else.
+"""
+
+from typing import Any
+
+from kombu.transport import redis
+
+from tasks_app.poison import MALFORMED, drop
+
+
+class _Tolerant:
+    """Drops what cannot be read, as the guard of the consumer's handler does."""
+
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            return super()._brpop_read(**options)  # type: ignore[misc]
+        except MALFORMED as error:
+            drop(error)
+            return True
+
+
+class Channel(_Tolerant, redis.Channel):
+    """A channel to one Redis."""
+
+
+class SentinelChannel(_Tolerant, redis.SentinelChannel):
+    """A channel to the Redis that the sentinels name."""
+
+
+class Transport(redis.Transport):
+    """The transport behind `redis:` and `rediss:`."""
+
+    Channel = Channel
+
+
+class SentinelTransport(redis.SentinelTransport):
+    """The transport behind `sentinel:`."""
+
+    Channel = SentinelChannel
