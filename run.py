@@ -103,7 +103,7 @@ def make_venv() -> None:
 def add_mysql(stamp: list[str]) -> None:
     """Try the one extra that needs a C compiler; without it only MariaDB is missing."""
     if "no mysql" not in stamp:
-        failed = install("mysql", stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        failed = install("mysql", subprocess.DEVNULL)
         stamp.append("no mysql" if failed else "mysql")
     if "no mysql" in stamp:
         print(NO_MYSQL.format(venv=VENV), file=sys.stderr, flush=True)
@@ -111,7 +111,7 @@ def add_mysql(stamp: list[str]) -> None:
             sys.exit("run.py: in CI every database must be there.")
 
 
-def install(extras: str, **output: int) -> int:
+def install(extras: str, output: int | None = None) -> int:
     """Install this checkout, editable, with uv if there is one, else with the outer pip."""
     uv = shutil.which("uv")
     if uv:
@@ -120,7 +120,8 @@ def install(extras: str, **output: int) -> int:
         check_pip()
         command = [sys.executable, "-m", "pip", "--python", str(PYTHON), "install", "--quiet"]
     print(f"run.py: installing [{extras}] into {VENV} (once; needs the network) …", flush=True)
-    return subprocess.run([*command, "-e", f"{ROOT}[{extras}]"], check=False, **output).returncode
+    command += ["-e", f"{ROOT}[{extras}]"]
+    return subprocess.run(command, check=False, stdout=output, stderr=output).returncode
 
 
 def check_pip() -> None:

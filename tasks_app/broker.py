@@ -26,6 +26,9 @@ SHOWN = 1024
 #: Seconds that a broker may stay silent before the relay treats it as down.
 SILENCE = 5
 
+#: What any transport may raise; each has errors of its own besides.
+NETWORK_ERRORS = (OSError, KombuError)
+
 _BOUNDED: Mapping[str, dict[str, Any]] = {
     # Without read and write timeouts a lost confirm hangs for minutes, whatever confirm_timeout.
     "amqp": {"confirm_publish": True, "read_timeout": SILENCE, "write_timeout": SILENCE},
@@ -37,7 +40,7 @@ def task_queue(task_name: str, wanted: str | None) -> str:
     """Return the queue of a call: the wanted one, or what Celery's routes or default say."""
     if wanted:
         return wanted
-    app = current_app._get_current_object()
+    app = current_app._get_current_object()  # type: ignore[attr-defined]  # it is a proxy
     if app.conf.task_routes:
         route = app.amqp.router.route({}, task_name)
         queue = route.get("queue")
@@ -88,7 +91,7 @@ class Publisher:
                 queue=outcome.queue,
                 retry=False,
             )
-        except (OSError, KombuError, *self._errors()) as error:
+        except self._errors() as error:
             self.close()
             raise BrokerDown(str(error) or type(error).__name__) from error
 
@@ -98,7 +101,7 @@ class Publisher:
         if connection is not None:
             try:
                 connection.collect(socket_timeout=0.1)
-            except (OSError, KombuError, *connection.connection_errors):
+            except NETWORK_ERRORS + connection.connection_errors:
                 return
 
     def _connect(self) -> Any:
@@ -107,10 +110,11 @@ class Publisher:
         self._producer = self.app.amqp.Producer(self._connection, auto_declare=False)
         return self._producer
 
-    def _errors(self) -> tuple[type[Exception], ...]:
+    def _errors(self) -> tuple[type[BaseException], ...]:
         if self._connection is None:
-            return ()
-        return self._connection.connection_errors + self._connection.channel_errors
+            return NETWORK_ERRORS
+        connection = self._connection
+        return NETWORK_ERRORS + connection.connection_errors + connection.channel_errors
 
     def _message(self, outcome: Outcome) -> Any:
         args, kwargs = mask_arguments(outcome.task_name, outcome.args, outcome.kwargs)
@@ -122,7 +126,7 @@ class Publisher:
             time_limit=hard,
             soft_time_limit=soft,
             root_id=str(outcome.root_id),
-            parent_id=outcome.parent_id and str(outcome.parent_id),
+            parent_id=None if outcome.parent_id is None else str(outcome.parent_id),
             retries=max(outcome.attempt - outcome.crashes, 0),
             ignore_result=True,
             argsrepr=repr(tuple(args))[:SHOWN],

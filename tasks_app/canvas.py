@@ -8,7 +8,7 @@ signatures; only their delivery is ours.
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 from uuid import uuid5
 
 from celery import current_app
@@ -106,7 +106,7 @@ def _free_id(outcome: Outcome, signature: Signature, place: str) -> str:
 
 
 def _now_or_after_commit(signature: Signature, apply: Callable[[], Any]) -> Any:
-    task = current_app.tasks.get(signature.task)
+    task = current_app.tasks.get(str(signature.task))
     if task is not None and not task.name.startswith("celery.") and not hasattr(task, "helper"):
         transaction.on_commit(apply, using=conf.DATABASE)
         return None
@@ -114,7 +114,8 @@ def _now_or_after_commit(signature: Signature, apply: Callable[[], Any]) -> Any:
 
 
 def _signature(callback: Any) -> Signature:
-    return maybe_signature(callback, app=current_app._get_current_object())
+    app = current_app._get_current_object()  # type: ignore[attr-defined]  # it is a proxy
+    return cast("Signature", maybe_signature(callback, app=app))
 
 
 def _give_up(follower: Any, error: str) -> None:

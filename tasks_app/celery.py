@@ -95,7 +95,12 @@ def find_app() -> Celery:
 
 def _project_app() -> Celery | None:
     """Return an app that the project built itself; Celery's own fallback does not count."""
-    candidates = [_state._tls.current_app, _state.default_app, *_state._get_active_apps()]
+    state: Any = _state  # its stub leaves out what is private
+    candidates: list[Celery | None] = [
+        state._tls.current_app,
+        state.default_app,
+        *state._get_active_apps(),
+    ]
     for candidate in candidates:
         if candidate is not None and candidate.main not in {"default", None}:
             return candidate

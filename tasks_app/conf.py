@@ -61,7 +61,7 @@ def _names(value: Any) -> frozenset[str]:
 def _retention(value: Any) -> dict[str, timedelta | None]:
     unknown = set(value) - set(DEFAULT_RETENTION)
     if unknown:
-        msg = f"unknown state {sorted(unknown)[0]!r}; final states are {sorted(DEFAULT_RETENTION)}"
+        msg = f"unknown state {min(unknown)!r}; final states are {sorted(DEFAULT_RETENTION)}"
         raise ValueError(msg)
     given = {state: None if kept is None else _span(kept) for state, kept in value.items()}
     return {**DEFAULT_RETENTION, **given}

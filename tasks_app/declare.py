@@ -41,7 +41,7 @@ declared_by: dict[str, set[str]] = {}
 USING = ("queue", "priority", "run_after", "idempotency_key", "expires", "owner")
 
 
-class OutcomeTask(DjangoTask, Generic[P, R]):
+class OutcomeTask(DjangoTask, Generic[P, R]):  # type: ignore[type-arg]  # generic in the stub alone
     """A Celery task whose every call has an outcome."""
 
     abstract = True
@@ -57,7 +57,7 @@ class OutcomeTask(DjangoTask, Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the helper; as Celery's worker, answer the message instead."""
-        request = self.request_stack.top
+        request: Any = self.request_stack.top
         if request is None or request.called_directly or getattr(request, "is_answered", False):
             return cast("R", self.run(*args, **kwargs))
         request.is_answered = True
@@ -104,7 +104,7 @@ class OutcomeTask(DjangoTask, Generic[P, R]):
         """
         return Using(self, CallOptions()).using(**options)
 
-    def apply_async(
+    def apply_async(  # noqa: PLR0913, PLR0917 - Celery's signature
         self,
         args: Any = None,
         kwargs: Any = None,
@@ -124,7 +124,7 @@ class OutcomeTask(DjangoTask, Generic[P, R]):
         outcome = self._enqueue(tuple(args or ()), dict(kwargs or {}), call)
         return self.AsyncResult(str(outcome.id))
 
-    def retry(
+    def retry(  # noqa: PLR0913, PLR0917 - Celery's signature
         self,
         args: Any = None,
         kwargs: Any = None,
@@ -198,7 +198,7 @@ class Using(Generic[P, R]):
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Outcome:
         """See `OutcomeTask.enqueue`."""
-        return self.task._enqueue(args, kwargs, self.options)
+        return self.task._enqueue(args, kwargs, self.options)  # noqa: SLF001 - the task's other half
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Outcome:
         """See `OutcomeTask.enqueue`."""
@@ -209,7 +209,8 @@ class Using(Generic[P, R]):
         name, options = self.task.name, self.task.options
         wishes = [Call(name, options, *_arguments(call), self.options) for call in calls]
         if self.task.app.conf.task_always_eager:
-            return [self.task._enqueue(wish.args, wish.kwargs, wish.options).id for wish in wishes]
+            write = self.task._enqueue  # noqa: SLF001 - the task's other half
+            return [write(wish.args, wish.kwargs, wish.options).id for wish in wishes]
         return outbox_side.enqueue_many(wishes)
 
 
@@ -221,7 +222,7 @@ class AdoptedTask(OutcomeTask[..., Any]):
 
     @property
     def helper(self) -> Callable[..., Any]:  # type: ignore[override]
-        return cast("Callable[..., Any]", self.run)
+        return self.run
 
     @property
     def options(self) -> TaskOptions:  # type: ignore[override]
@@ -271,14 +272,14 @@ def task(helper: Any = None, /, **options: Any) -> Any:
 
 
 def _register(helper: Callable[..., Any], name: str, options: TaskOptions) -> Any:
-    return shared_task(
+    return shared_task(  # type: ignore[call-overload]  # the base's own options are unknown to it
         name=name,
         base=OutcomeTask,
         options=options,
         helper=staticmethod(helper),
         __signature__=options.signature,
-        time_limit=options.timeout and options.timeout.total_seconds(),
-        soft_time_limit=options.soft_timeout and options.soft_timeout.total_seconds(),
+        time_limit=_seconds(options.timeout),
+        soft_time_limit=_seconds(options.soft_timeout),
     )(helper)
 
 
@@ -368,6 +369,10 @@ def _adopted_options(adopted: AdoptedTask) -> TaskOptions:
         timeout=_span(adopted.time_limit),
         soft_timeout=_span(adopted.soft_time_limit),
     )
+
+
+def _seconds(span: timedelta | None) -> float | None:
+    return None if span is None else span.total_seconds()
 
 
 def _span(seconds: float | None) -> timedelta | None:

@@ -223,7 +223,8 @@ def _owner_id(owner: Any) -> Any:
 def _limits(task: TaskOptions) -> list[float | None] | None:
     if task.timeout is None and task.soft_timeout is None:
         return None
-    return [limit and limit.total_seconds() for limit in (task.timeout, task.soft_timeout)]
+    limits = (task.timeout, task.soft_timeout)
+    return [None if limit is None else limit.total_seconds() for limit in limits]
 
 
 def _moment(when: When | None, name: str) -> Any:

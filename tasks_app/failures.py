@@ -8,8 +8,8 @@ get to see.
 
 import traceback
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Literal
+from datetime import datetime, timedelta
+from typing import Any, Literal, cast
 
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
 from celery import exceptions as celery_exceptions
@@ -52,7 +52,7 @@ def judge(error: BaseException, outcome: Outcome, options: TaskOptions) -> Verdi
     if isinstance(error, Discard | celery_exceptions.Ignore):
         return Verdict("fail", reason=Reason.DISCARDED)
     if isinstance(error, celery_exceptions.Reject):
-        return Verdict("snooze" if error.requeue else "fail", reason=Reason.DISCARDED)
+        return Verdict("snooze" if error.requeue else "fail", reason=Reason.DISCARDED)  # type: ignore[attr-defined]  # left out of its stub
     if isinstance(error, celery_exceptions.Retry):
         return Verdict("retry", _celery_delay(error))
     return _by_policy(error, outcome, options)
@@ -123,12 +123,12 @@ def _by_policy(error: BaseException, outcome: Outcome, options: TaskOptions) -> 
 
 
 def _celery_delay(error: celery_exceptions.Retry) -> timedelta:
-    when = error.when
+    when: Any = error.when  # seconds, a datetime or a datetime's ISO text
     if when is None:
         return timedelta(0)
     if isinstance(when, int | float):
         return timedelta(seconds=when)
-    due = maybe_iso8601(when)
+    due = cast("datetime", maybe_iso8601(when))
     if timezone.is_naive(due):
         due = timezone.make_aware(due)
     return max(due - timezone.now(), timedelta(0))

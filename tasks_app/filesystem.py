@@ -86,7 +86,7 @@ class Channel(virtual.Channel):
         except OSError as error:
             raise ChannelError(f"Cannot write to queue {queue!r}: {error}") from error
 
-    def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:  # noqa: ARG002
+    def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
         for path in self._messages(queue):
             taken = self._root / "tmp" / uuid4().hex
             try:
@@ -267,7 +267,7 @@ class Transport(virtual.Transport):
     #: Seconds between two looks at empty queues; the transport option of this name overrides it.
     polling_interval = 0.1
     #: No host to fall back on: there is none to connect to.
-    default_connection_params: dict[str, Any] = {}  # noqa: RUF012 - kombu reads it as it is
+    default_connection_params: dict[str, Any] = {}
 
     def __init__(self, client: Any, **options: Any) -> None:
         super().__init__(client, **options)
@@ -297,7 +297,7 @@ class Transport(virtual.Transport):
         connection: Transport = super().establish_connection()
         return connection
 
-    def register_with_event_loop(self, connection: Transport, loop: Any) -> None:
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         """
         Look for messages whenever the worker's loop turns, and make it turn often enough.
 
@@ -320,7 +320,7 @@ class Transport(virtual.Transport):
 
         self._leave_loop = leave
 
-    def close_connection(self, connection: Transport) -> None:
+    def close_connection(self, connection: Any) -> None:
         """Leave the worker's loop and close every channel."""
         self._leave_loop()
         super().close_connection(connection)

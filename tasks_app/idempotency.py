@@ -112,7 +112,7 @@ def _insert(key: Key) -> bool:
     connection = connections[conf.DATABASE]
     meta = IdempotencyKey._meta
     table = connection.ops.quote_name(meta.db_table)
-    columns = ", ".join(connection.ops.quote_name(f.column) for f in meta.concrete_fields)
+    columns = ", ".join(connection.ops.quote_name(str(f.column)) for f in meta.concrete_fields)
     # MariaDB's IGNORE also shortens values that are too long; these are hashes of one length.
     verb, tail = (
         ("INSERT IGNORE", "")

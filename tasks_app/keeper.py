@@ -73,7 +73,8 @@ class Keeper:
             run.interrupt(error)
 
     def _tick(self) -> float:
-        return min(TICK, conf.LEASE.total_seconds() / 3)
+        lease_seconds: float = conf.LEASE.total_seconds()
+        return min(TICK, lease_seconds / 3)
 
     def _ensure_thread(self) -> None:
         # A forked child inherits the attribute but not the thread.

@@ -1,6 +1,7 @@
 """
-The tables: `Outcome` (one row per call), `Attempt` (one row per ended run), idempotency keys and
-chords.
+The tables: outcomes, their attempts, idempotency keys and chords.
+
+An `Outcome` is one row per call, an `Attempt` one row per ended run.
 
 Fields, constraints and reading live here. State is written by `outcomes.py` alone; database
 constraints refuse the combinations that no path may leave behind.
@@ -9,7 +10,7 @@ constraints refuse the combinations that no path may leave behind.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
@@ -29,6 +30,8 @@ from tasks_app.uuid7 import uuid7
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
+
+Record = TypeVar("Record", bound=models.Model)
 
 #: Seconds between two looks of `Outcome.get()`: the first, and the longest.
 FIRST_LOOK, LONGEST_LOOK = 0.005, 0.25
@@ -71,15 +74,15 @@ class OutcomeQuerySet(models.QuerySet["Outcome"]):
         return self.filter(request_id=request_id).order_by("created_at", "id")
 
 
-class RecordManager(models.Manager[Any]):
+class RecordManager(models.Manager[Record]):
     """Reads and writes the database named by `TASKS_APP["DATABASE"]`."""
 
-    def get_queryset(self) -> Any:
+    def get_queryset(self) -> models.QuerySet[Record]:
         return super().get_queryset().using(conf.DATABASE)
 
 
-class OutcomeManager(RecordManager.from_queryset(OutcomeQuerySet)):  # type: ignore[misc]
-    """`Outcome.objects`."""
+#: `Outcome.objects`.
+OutcomeManager = RecordManager.from_queryset(OutcomeQuerySet, class_name="OutcomeManager")
 
 
 class Outcome(models.Model):

@@ -67,7 +67,7 @@ class TaskOptions:
 
     @property
     def secret_names(self) -> frozenset[str]:
-        return self.redact | conf.REDACT
+        return self.redact.union(conf.REDACT)
 
 
 #: Options by task name and alias, of every task declared or adopted in this process.

@@ -8,7 +8,7 @@ worker claims the row it comes due again. Nothing here talks to a broker.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.db import connections, transaction
@@ -111,11 +111,11 @@ def _candidates(queue: str, room: int) -> list[UUID]:
     for priority in reversed(PRIORITIES):
         part = due.filter(priority=priority)[:room]
         sql, values = part.query.get_compiler(connection=connection).as_sql()
-        parts.append(f"SELECT * FROM ({sql}) AS p{priority}")
+        parts.append(f"SELECT * FROM ({sql}) AS p{priority}")  # noqa: S608 - Django wrote it
         params += values
     with connection.cursor() as cursor:
         cursor.execute(" UNION ALL ".join(parts) + f" LIMIT {room}", params)
-        return [outcome_uuid(row[0]) for row in cursor.fetchall()]
+        return [cast("UUID", outcome_uuid(row[0])) for row in cursor.fetchall()]
 
 
 def _lock(ids: Sequence[UUID]) -> QuerySet[Any]:

@@ -22,8 +22,8 @@ from tasks_app.conf import conf
 from tasks_app.exceptions import LeaseLost
 from tasks_app.leases import Failure, Lease
 from tasks_app.models import Attempt, Outcome, Progress
-from tasks_app.states import AttemptState, Reason, State
 from tasks_app.statements import update_one, update_returning
+from tasks_app.states import AttemptState, Reason, State
 
 NO_FAILURE = Failure()
 #: The guard that asks for nothing more than the fence.

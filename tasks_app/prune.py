@@ -8,7 +8,7 @@ force stays. Interrupted at any point, it leaves whole outcomes or none.
 from collections.abc import Iterator
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from tasks_app.clock import DatabaseNow
 from tasks_app.conf import conf
@@ -48,7 +48,7 @@ def _holds_key() -> Q:
     return Q(Exists(key)) & Q(finished_at__gt=DatabaseNow() - conf.IDEMPOTENCY_TTL)
 
 
-def _delete_batch(rows: "Outcome.objects") -> int:  # type: ignore[name-defined]
+def _delete_batch(rows: QuerySet[Outcome]) -> int:
     ids = list(rows.order_by("finished_at").values_list("pk", flat=True)[:BATCH])
     if not ids:
         return 0

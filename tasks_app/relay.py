@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from celery import Celery
 from celery.utils.time import get_exponential_backoff_interval
@@ -98,11 +99,15 @@ class Relay:
     def _ring(self, rows: list[Outcome]) -> int:
         """Ring for rows until the broker refuses one; return how many it took."""
         for position, row in enumerate(rows):
-            if not self._attempt("broker", lambda row=row: self.publisher.ring(row) or True):
+            if not self._attempt("broker", partial(self._ring_for, row)):
                 return position
             if signals.announced.has_listeners():
                 signals.announced.send_robust(Outcome, outcome=row)
         return len(rows)
+
+    def _ring_for(self, row: Outcome) -> bool:
+        self.publisher.ring(row)
+        return True
 
     def _attempt(self, part: str, act: Callable[[], bool]) -> bool:
         """Do an act; log once when its part of the world goes away and once when it is back."""
@@ -119,9 +124,8 @@ class Relay:
 
     def _backoff(self) -> float:
         tries = max(self._broken.values())
-        return max(
-            0.1, get_exponential_backoff_interval(0.5, tries, LONGEST_BACKOFF, full_jitter=True)
-        )
+        wait = get_exponential_backoff_interval(0.5, tries, LONGEST_BACKOFF, full_jitter=True)  # type: ignore[arg-type]  # fractions are fine
+        return max(0.1, wait)
 
     def _tell(self, batch: outbox.Batch) -> None:
         for row in batch.expired:

@@ -24,8 +24,11 @@ class OutcomeRequest(Request):
     """Celery's request, which also ends the outcome of a run that cannot end itself."""
 
     def on_failure(
-        self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
-    ) -> Any:  # noqa: FBT001, FBT002 - Celery's signature
+        self,
+        exc_info: Any,
+        send_failed_event: bool = True,  # noqa: FBT001, FBT002 - Celery's signature
+        return_ok: bool = False,  # noqa: FBT001, FBT002 - Celery's signature
+    ) -> Any:
         error = getattr(exc_info.exception, "exc", exc_info.exception)
         if isinstance(error, Terminated | WorkerLostError | SystemExit):
             self._take_back(str(error), is_time_limit=False)
@@ -41,8 +44,9 @@ class OutcomeRequest(Request):
         outcome_id = outcome_uuid(self.id)
         if outcome_id is None:
             return
+        pid: Any = self.worker_pid  # a number, which Celery's stub takes for a text
         try:
             with database_section(conf.DATABASE, keep=False):
-                rescue.take_back(outcome_id, self.worker_pid, error, is_time_limit=is_time_limit)
+                rescue.take_back(outcome_id, pid, error, is_time_limit=is_time_limit)
         except DatabaseError:
             logger.warning("Outcome %s is left to the rescuer", outcome_id, exc_info=True)

@@ -7,6 +7,7 @@ otherwise. Chords over outcomes are kept by `canvas.py`, in the transaction that
 
 from typing import Any
 
+from celery import Celery
 from celery import states as celery_states
 from celery.backends.base import BaseBackend
 from celery.exceptions import TaskRevokedError
@@ -34,6 +35,7 @@ CELERY_STATES = {
 class OutcomeBackend(BaseBackend):
     """Reads outcomes; delegates what has none."""
 
+    app: Celery
     supports_autoexpire = True
     supports_native_join = False
 
@@ -74,7 +76,7 @@ class OutcomeBackend(BaseBackend):
 
     def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
         """Record the chord in the transaction in which its header is enqueued."""
-        header = self.app.GroupResult(*header_result_args)
+        header: Any = self.app.GroupResult(*header_result_args)
         canvas.open_chord(str(header.id), len(header.results), body)
 
     def set_chord_size(self, group_id: Any, chord_size: int) -> None:

@@ -73,7 +73,7 @@ class Run:
         with self._lock:
             if not self._thread:
                 return False
-            reached = ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            reached: int = ctypes.pythonapi.PyThreadState_SetAsyncExc(
                 ctypes.c_ulong(self._thread), ctypes.py_object(error)
             )
             return reached == 1

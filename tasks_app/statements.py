@@ -29,11 +29,11 @@ def update_returning(rows: QuerySet[Outcome], **values: Any) -> Outcome | None:
     connection = connections[conf.DATABASE]
     if connection.vendor == "mysql":
         return _update_then_read(rows, values)
-    query = rows.query.chain(UpdateQuery)
+    query: Any = rows.query.chain(UpdateQuery)
     query.add_update_values(values)
     sql, params = query.get_compiler(connection=connection).as_sql()
     fields = Outcome._meta.concrete_fields
-    columns = ", ".join(connection.ops.quote_name(field.column) for field in fields)
+    columns = ", ".join(connection.ops.quote_name(str(field.column)) for field in fields)
     extra = _no_wait_for_disk(connection)
     with connection.cursor() as cursor:
         cursor.execute(f"{sql} RETURNING {columns}{extra}", params)

@@ -7,6 +7,7 @@ is safe and costs no attempt.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from django.db import Error as DatabaseFailure
 from django.db import OperationalError, connections
@@ -46,7 +47,7 @@ def pessimistic(wanted: bool) -> Iterator[None]:  # noqa: FBT001 - reads as a co
     between (SQLITE_BUSY_SNAPSHOT), whatever the timeout. The first run is optimistic, because a
     lock from BEGIN on would stop every other writer for as long as the helper takes.
     """
-    connection = connections[conf.DATABASE]
+    connection: Any = connections[conf.DATABASE]  # only SQLite's has a transaction mode
     if not wanted or connection.vendor != "sqlite":
         yield
         return

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from asgiref.sync import async_to_sync, iscoroutinefunction
 from celery import exceptions as celery_exceptions
@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 REPETITIONS = 5
 
 Helper = Callable[..., Any]
+T = TypeVar("T")
 
 
 def answer(name: str, options: TaskOptions, helper: Helper, request: Any) -> Any:
@@ -79,7 +80,8 @@ def _take(name: str, options: TaskOptions, request: Any) -> Outcome | None:
     outcome_id = outcome_uuid(request.id)
     names = frozenset((name, *options.aliases))
     if outcome_id is None:
-        return _drop(name, request.id, "its id names no outcome")
+        _drop(name, request.id, "its id names no outcome")
+        return None
     outcome = _reconnecting(lambda: outcomes.claim(outcome_id, names, worker_name()))
     if outcome is not None:
         return outcome
@@ -88,21 +90,24 @@ def _take(name: str, options: TaskOptions, request: Any) -> Outcome | None:
         adoption.adopt(name, options, request)
         return outcomes.claim(outcome_id, names, worker_name())
     if row is None:
-        return _drop(name, request.id, "no such outcome")
+        _drop(name, request.id, "no such outcome")
+        return None
     if row.task_name not in names:
-        return _drop(name, request.id, "it names another task")
+        _drop(name, request.id, "it names another task")
+        return None
     if outcomes.expire(row.id):
         row.refresh()
         signals.expired.send_robust(Outcome, outcome=row)
         return None
-    return _drop(name, request.id, f"the outcome is {row.state}")
+    _drop(name, request.id, f"the outcome is {row.state}")
+    return None
 
 
 def _drop(name: str, outcome_id: Any, why: str) -> None:
     signals.dropped.send_robust(Outcome, task_name=name, outcome_id=str(outcome_id), why=why)
 
 
-def _reconnecting(act: Callable[[], Any]) -> Any:
+def _reconnecting(act: Callable[[], T]) -> T:
     """Run an act once more if the kept connection turns out to be dead."""
     try:
         return act()
@@ -128,7 +133,7 @@ def _perform(run: Run, options: TaskOptions, helper: Helper, *, durable: bool) -
             if repetition + 1 == REPETITIONS or not is_transient(error) or not durable:
                 raise
             logger.info("%s runs again: %s", run.outcome, error)
-            time.sleep(get_exponential_backoff_interval(0.05, repetition, 1, full_jitter=True))
+            time.sleep(get_exponential_backoff_interval(0.05, repetition, 1, full_jitter=True))  # type: ignore[arg-type]  # fractions are fine
     raise AssertionError
 
 
@@ -266,7 +271,7 @@ def _tell_failure(
     shown = presentable(error, failure, outcome)
     if state == State.PENDING:
         _tell(signals.retrying, run, delay=verdict.delay, error=shown)
-        return celery_exceptions.Retry(exc=shown, when=verdict.delay.total_seconds())
+        return celery_exceptions.Retry(exc=shown, when=verdict.delay.total_seconds())  # type: ignore[arg-type]  # a float is real
     if state == State.CANCELLED:
         _tell(signals.cancelled, run)
         return celery_exceptions.Ignore()

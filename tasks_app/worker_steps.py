@@ -11,7 +11,7 @@ from typing import Any
 
 from celery import Celery, bootsteps, current_app, signals
 from celery.concurrency import prefork
-from celery.fixups.django import DjangoWorkerFixup
+from celery.fixups.django import DjangoWorkerFixup  # type: ignore[attr-defined]  # left out of its stub
 from django.db import connections
 from kombu.transport import TRANSPORT_ALIASES
 

@@ -97,6 +97,8 @@ DATABASES = {"default": default}
 SILENCED_SYSTEM_CHECKS = ["tasks_app.E004"]
 if url := broker_url():
     CELERY_BROKER_URL = url
+else:
+    SILENCED_SYSTEM_CHECKS = ["tasks_app.E004"]
 
 #: Seconds that a worker which is asked to end gives its helpers; the default is a test's patience.
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 3

@@ -80,7 +80,7 @@ def python(*command: str, folder: Path, **options: Any) -> Iterator[subprocess.P
         "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, sys.path)]),
         "EMBEDDED_FOLDER": str(folder),
     }
-    with subprocess.Popen(  # noqa: S603 - our own code
+    with subprocess.Popen(
         [sys.executable, *command], env=environment, text=True, cwd=HERE, **options
     ) as process:
         try:
@@ -117,7 +117,7 @@ def test_without_a_folder_in_the_url_it_is_below_the_current_one(
     with Connection(form) as opened:
         put(opened, "mail", 1)
         put(opened.clone(), "mail", 2)
-    assert len(files(tmp_path / ".tasks_broker", "*.msg")) == 2  # noqa: PLR2004
+    assert len(files(tmp_path / ".tasks_broker", "*.msg")) == 2
     assert not caplog.records
 
 
@@ -144,9 +144,9 @@ def test_size_and_purge_agree_with_what_can_be_taken(connection: Connection, cha
     for number in range(3):
         put(connection, "mail", number)
     put(connection, "other", 0)
-    assert channel.queue_declare("mail", passive=True).message_count == 3  # noqa: PLR2004
+    assert channel.queue_declare("mail", passive=True).message_count == 3
     assert take(channel, "mail") == 0
-    assert channel.queue_purge("mail") == 2  # noqa: PLR2004
+    assert channel.queue_purge("mail") == 2
     assert channel.queue_declare("mail", passive=True).message_count == 0
     assert take(channel, "mail") is None
     assert take(channel, "other") == 0
@@ -281,7 +281,7 @@ def test_a_damaged_binding_is_quarantined(
         (folder / "exchanges" / "events.exchange" / f"{number}.json").write_bytes(content)
     put(connection, "", "news", exchange=EVENTS)
     assert take_all(channel, "f") == ["news"]
-    assert len(files(folder / "quarantine")) == 4  # noqa: PLR2004
+    assert len(files(folder / "quarantine")) == 4
 
 
 def test_the_folder_may_vanish_while_in_use(
@@ -424,7 +424,7 @@ def test_an_auto_delete_queue_dies_with_its_process_even_by_kill_9(
         assert process.stdout is not None
         assert process.stdout.readline() == "listening\n"
         put(connection, "", "one", exchange=EVENTS)
-        assert len(files(folder, "*.msg")) == 2  # noqa: PLR2004
+        assert len(files(folder, "*.msg")) == 2
         process.send_signal(signal.SIGKILL)
         process.wait()
     put(connection, "", "two", exchange=EVENTS)
