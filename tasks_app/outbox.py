@@ -21,6 +21,7 @@ from tasks_app.conf import conf
 from tasks_app.models import Outcome, outcome_uuid
 from tasks_app.options import PRIORITIES
 from tasks_app.states import Reason, State
+from tasks_app.transience import pessimistic
 
 #: Wait before the next announcement, by how often a row was announced before.
 WAITS = tuple(timedelta(seconds=s) for s in (30, 60, 120, 300, 600))
@@ -89,8 +90,11 @@ def put_back(ids: Sequence[UUID]) -> None:
 
 
 def _take_from(queue: str, room: int, known: frozenset[str], batch: Batch) -> None:
-    with transaction.atomic(using=conf.DATABASE):
-        rows = list(_lock(_candidates(queue, room)))
+    ids = _candidates(queue, room)
+    if not ids:
+        return
+    with pessimistic(), transaction.atomic(using=conf.DATABASE):
+        rows = list(_lock(ids))
         announce: list[Outcome] = []
         for row in rows:
             if row.expires_at is not None and row.expires_at <= row.now and outcomes.expire(row.id):

@@ -24,6 +24,7 @@ from tasks_app.leases import Failure, Lease, process_of, worker_name, worker_pre
 from tasks_app.models import Outcome
 from tasks_app.options import TaskOptions, declared
 from tasks_app.states import State
+from tasks_app.transience import pessimistic
 
 #: Orphans per look.
 BATCH = 100
@@ -48,7 +49,7 @@ def take_back(outcome_id: UUID, pid: int | None, error: str, *, is_time_limit: b
 
     Runs in the worker's main process. False if the outcome is not running in that child.
     """
-    with transaction.atomic(using=conf.DATABASE):
+    with pessimistic(), transaction.atomic(using=conf.DATABASE):
         rows = Outcome.objects.filter(pk=outcome_id, state=State.RUNNING, worker=worker_name(pid))
         outcome = _locked(rows).first()
         if outcome is None:
@@ -107,7 +108,7 @@ def _rescue(outcome_id: UUID) -> bool:
         error="The worker was lost: its lease ran out.",
     )
     try:
-        with transaction.atomic(using=conf.DATABASE):
+        with pessimistic(), transaction.atomic(using=conf.DATABASE):
             outcome = _locked(Outcome.objects.orphaned().filter(pk=outcome_id)).first()
             if outcome is None:
                 return False

@@ -39,13 +39,13 @@ def is_lost_connection(error: DatabaseFailure, alias: str) -> bool:
 
 
 @contextmanager
-def pessimistic(wanted: bool) -> Iterator[None]:  # noqa: FBT001 - reads as a condition at the call
+def pessimistic(*, wanted: bool = True) -> Iterator[None]:
     """
     Take SQLite's write lock at BEGIN for the block, if wanted.
 
     A transaction that reads first and writes later fails at once when another writer came
-    between (SQLITE_BUSY_SNAPSHOT), whatever the timeout. The first run is optimistic, because a
-    lock from BEGIN on would stop every other writer for as long as the helper takes.
+    between (SQLITE_BUSY_SNAPSHOT), whatever the timeout. A helper's first run is optimistic, since
+    a lock from BEGIN on would stop every other writer for as long as the helper takes.
     """
     connection: Any = connections[conf.DATABASE]  # only SQLite's has a transaction mode
     if not wanted or connection.vendor != "sqlite":

@@ -141,7 +141,7 @@ def _perform_atomically(
     run: Run, options: TaskOptions, helper: Helper, *, durable: bool, again: bool
 ) -> Any:
     run.is_committing = False
-    with pessimistic(again), transaction.atomic(using=conf.DATABASE, durable=durable):
+    with pessimistic(wanted=again), transaction.atomic(using=conf.DATABASE, durable=durable):
         run.value = _call(run, options, helper)
         run.is_committing = True
         _succeed(run, options, run.value)
