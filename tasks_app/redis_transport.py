@@ -1,14 +1,17 @@
 """
-kombu's Redis transport, living on after a list item that is no message.
+kombu's Redis transport, living on where kombu's own would end the worker.
 
 kombu decodes an item inside the worker's event loop, after BRPOP has taken it: bytes that are not
-JSON, or JSON that is no message, would end the worker. `worker_steps` names these classes to kombu
-for `redis:`, `rediss:` and `sentinel:`; they differ from kombu's in nothing else.
+JSON, or JSON that is no message, would end the worker. So would a Redis that goes away while
+messages are unacknowledged: the channel closes after its transport and asks that for an address.
+`worker_steps` names these classes to kombu for `redis:`, `rediss:` and `sentinel:`; they differ
+from kombu's in nothing else.
 """
 
 from typing import Any
 
 from kombu.transport import redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tasks_app.poison import MALFORMED, drop
 
@@ -22,6 +25,13 @@ class _Tolerant:
         except MALFORMED as error:
             drop(error)
             return True
+
+    def _connparams(self, *args: Any, **options: Any) -> dict[str, Any]:
+        if self.connection.client is None:  # type: ignore[attr-defined]
+            # A connection error is what whoever closes a channel is prepared for.
+            msg = "The transport is closed already."
+            raise RedisConnectionError(msg)
+        return super()._connparams(*args, **options)  # type: ignore[misc,no-any-return]
 
 
 class Channel(_Tolerant, redis.Channel):

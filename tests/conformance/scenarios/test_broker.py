@@ -72,6 +72,13 @@ class Poisoned:
         outcome = tasks.add.using(queue=self.queue).enqueue(1, 2)
         return outcome.get(timeout=PATIENCE) == 3 and self.process.running
 
+    def is_unharmed(self) -> bool:
+        """Return whether it can be expected to work after one more message."""
+        try:
+            return self.process.running and self.still_works()
+        except TimeoutError:
+            return False
+
 
 @pytest.fixture(scope="module")
 def poisoned_workers(installation):
@@ -84,20 +91,19 @@ def poisoned_workers(installation):
             return Poisoned(installation, queue, stack.enter_context(process))
 
         current = [start()]
-        yield lambda fresh: current.append(start()) if fresh else current[-1]
+
+        def unharmed():
+            if not current[-1].is_unharmed():
+                current.append(start())
+            return current[-1]
+
+        yield unharmed
 
 
 @pytest.fixture
 def poisoned(poisoned_workers):
-    """A worker that no message before has harmed."""
-    worker = poisoned_workers(fresh=False)
-    try:
-        yield worker
-        harmed = not worker.process.running or not worker.still_works()
-    except TimeoutError:
-        harmed = True
-    if harmed:
-        poisoned_workers(fresh=True)
+    """A worker that no message and no scenario before has harmed."""
+    return poisoned_workers()
 
 
 RAW = [b"", b"null", b"[1]", b"not json", b'{"body": 1}', b'{"headers": "x"}', b"\xff\xfe"]
