@@ -155,7 +155,8 @@ def test_a_forged_message_leaves_the_worker_alive(forgery, poisoned):
     }
     # As bytes, which the client library does not encode and therefore does not check.
     parts["body"] = parts["body"].encode()
-    with app.producer_pool.acquire(block=True) as producer:
+    # A connection of its own: the pool's may date from before a restart of the broker.
+    with app.connection_for_write() as connection, connection.Producer() as producer:
         producer.publish(**parts, routing_key=poisoned.queue, exchange="", serializer=None)
     assert poisoned.still_works()
 
