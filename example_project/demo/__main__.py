@@ -38,7 +38,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "runs until Ctrl+C.",
         epilog="The data is in .demo, or in the folder that DISPATCH_DATA names.",
     )
-    parser.add_argument("--once", action="store_true", help="start clean, run one job to its end, compare all totals, exit 0 or 1")
+    parser.add_argument(
+        "--once",
+        action="store_true",
+        help="start clean, run one job to its end, compare all totals, exit 0 or 1",
+    )
     parser.add_argument("--kill", action="store_true", help="SIGKILL workers every few seconds")
     parser.add_argument("--input", type=Path, metavar="FILE", help="CSV file of airports")
     parser.add_argument("--broker", metavar="URL", help="Redis or RabbitMQ; default: none needed")
