@@ -348,7 +348,7 @@ class OutcomeAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description="attempt")
     def shown_attempt(self, outcome: Outcome) -> str:
-        return f"{outcome.attempt} of {outcome.max_attempts}"
+        return f"{outcome.attempt} of {outcome.most_attempts}"
 
     @admin.display(description="age")
     def age(self, outcome: Outcome) -> str:
