@@ -16,6 +16,9 @@ DATA_DIR = Path(os.environ.get("DISPATCH_DATA", ".demo")).resolve()
 BASE_DIR = DATA_DIR
 DATA_DIR.mkdir(parents=True, exist_ok=True)
 
+#: Seconds. A visitor who kills a worker wants to see it rescued while still looking.
+LEASE = float(os.environ.get("DISPATCH_LEASE", "45"))
+
 SECRET_KEY = os.environ.get("DISPATCH_SECRET_KEY", "only-for-the-example-on-this-machine")
 DEBUG = os.environ.get("DISPATCH_DEBUG") == "1"
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]", "testserver"]
@@ -73,11 +76,12 @@ def database(url: str) -> dict[str, Any]:
     configuration: dict[str, Any] = dict(dj_database_url.parse(url))
     options = configuration.setdefault("OPTIONS", {})
     if configuration["ENGINE"].endswith("sqlite3"):
-        # Readers go on beside one writer (WAL), and writers queue up for 30 seconds at most
-        # instead of failing at once when a transaction that began with a read wants to write
-        # (IMMEDIATE). NORMAL survives the death of any process, not a power cut.
+        # Readers go on beside one writer (WAL), and writers queue up instead of failing at once
+        # when a transaction that began with a read wants to write (IMMEDIATE), but no longer than
+        # a lease that is being renewed lasts. NORMAL survives the death of any process, not a
+        # power cut.
         options |= {
-            "timeout": 30,
+            "timeout": min(30.0, LEASE / 2),
             "transaction_mode": "IMMEDIATE",
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
         }
@@ -96,10 +100,11 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 if os.environ.get("BROKER_URL"):
     CELERY_BROKER_URL = os.environ["BROKER_URL"]
 
-# A visitor who kills a worker wants to see it rescued while still looking.
 TASKS_APP: dict[str, Any] = {
-    "LEASE": float(os.environ.get("DISPATCH_LEASE", "45")),
+    "LEASE": LEASE,
     "RESCUE_INTERVAL": float(os.environ.get("DISPATCH_RESCUE_INTERVAL", "10")),
+    # What waits at the broker has its order already; all other rows are still taken by priority.
+    "MAX_IN_FLIGHT": 100,
     "MAX_CRASHES": int(os.environ.get("DISPATCH_MAX_CRASHES", "3")),
 }
 
@@ -133,5 +138,6 @@ LOGGING = {
     "formatters": {"line": {"format": "%(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
-    "loggers": {"django.server": {"level": LOG_LEVEL}},
+    # Django adds a handler of its own under DEBUG; naming its logger here leaves one line each.
+    "loggers": {name: {"level": LOG_LEVEL} for name in ("django", "django.server")},
 }

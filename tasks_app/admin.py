@@ -32,7 +32,7 @@ from tasks_app.exceptions import ConfigurationError, TasksAppError
 from tasks_app.models import Attempt, Outcome, outcome_uuid
 from tasks_app.options import declared
 from tasks_app.redaction import MASK, mask_arguments, scrub, secret_texts
-from tasks_app.states import State
+from tasks_app.states import FINAL, State
 
 #: A sign beside the word, for readers who scan.
 SIGNS = {
@@ -85,6 +85,13 @@ SECTIONS = (
 #: The call and its result: for those who may read them, and for all others.
 OPEN = ("arguments", "keyword_arguments", "shown_result")
 CLOSED = ("hidden_arguments",)
+
+#: The states in which an act is offered on an outcome's page.
+OFFERED = {
+    "run_now": {State.PENDING},
+    "cancel": {State.PENDING, State.RUNNING},
+    "replay": FINAL,
+}
 
 #: Does an act for a user; returns why it was refused, or "".
 Act = Callable[[Outcome, Any], str]
@@ -278,15 +285,12 @@ class OutcomeAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
             return queryset.filter(request_id=term), False
         return queryset.filter(idempotency_key=term), False
 
-    def change_view(
-        self, request: Any, object_id: str, form_url: str = "", extra_context: Any = None
-    ) -> Any:
-        """Show one outcome with a button for each act that the user may do."""
+    def render_change_form(self, request: Any, context: Any, *args: Any, **kwargs: Any) -> Any:
+        """Show one outcome with a button for each act that fits its state and its reader."""
         actions: Any = self.get_actions(request)
-        acts = [(name, text) for _, name, text in actions.values()]
-        return super().change_view(
-            request, object_id, form_url, {**(extra_context or {}), "acts": acts}
-        )
+        state = context["original"].state
+        acts = [(name, text) for _, name, text in actions.values() if state in OFFERED[name]]
+        return super().render_change_form(request, {**context, "acts": acts}, *args, **kwargs)
 
     # What may be done
 
@@ -344,11 +348,13 @@ class OutcomeAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description="attempt")
     def shown_attempt(self, outcome: Outcome) -> str:
-        return f"{outcome.attempt} of {outcome.max_attempts}"
+        return f"{outcome.attempt} of {outcome.most_attempts}"
 
     @admin.display(description="age")
     def age(self, outcome: Outcome) -> str:
-        return timesince(outcome.created_at, depth=1)
+        length = timezone.now() - outcome.created_at
+        is_young = length.total_seconds() < SHORT
+        return _span(length) if is_young else timesince(outcome.created_at, depth=1)
 
     @admin.display(description="run time")
     def run_time(self, outcome: Outcome) -> str:

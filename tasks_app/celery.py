@@ -7,6 +7,8 @@ The Celery app: the project's own where there is one, else one that needs no set
 """
 
 import os
+import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +123,6 @@ if conf.ADOPT:
     app.task_cls = ADOPTED_TASK
 # Threads other than this one look for the default app.
 app.set_default()
+# Celery's command loads its plugins, Flower among them, before it looks for the app.
+if "flower" in sys.modules:
+    import_module("tasks_app.integrations.flower")

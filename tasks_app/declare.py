@@ -256,8 +256,8 @@ def task(helper: Any = None, /, **options: Any) -> Any:
     """
     if helper is None:
         return lambda function: task(function, **options)
-    if not inspect.isfunction(helper):
-        msg = f"task() wraps plain functions; {helper!r} is a {type(helper).__name__}."
+    if not inspect.isfunction(helper) or not helper.__name__.isidentifier():
+        msg = f"task() wraps plain functions made with def; {helper!r} is none."
         raise ConfigurationError(msg)
     read = read_options(options, inspect.signature(helper))
     name = read.name or f"{helper.__module__}.{helper.__qualname__}"

@@ -239,6 +239,11 @@ class Outcome(models.Model):
         return Progress(self.progress_done, self.progress_total, self.progress_message)
 
     @property
+    def most_attempts(self) -> int:
+        """How far `attempt` may count: a lost run has its number, but costs none."""
+        return self.max_attempts + self.crashes
+
+    @property
     def is_final(self) -> bool:
         return self.state in FINAL
 

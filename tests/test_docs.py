@@ -6,6 +6,7 @@ directions, links between pages lead somewhere, and examples marked with a comme
 ``<!-- run -->`` are run as they stand.
 """
 
+import inspect
 import re
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 from django.dispatch import Signal
 
-from tasks_app import exceptions, signals
+from tasks_app import checks, exceptions, signals
 from tasks_app.conf import SETTINGS
 from tasks_app.declare import OutcomeTask
 from tasks_app.models import Outcome
@@ -64,6 +65,19 @@ def test_each_option_of_a_task_is_explained():
     """The table of options.md lists exactly the options that `task()` accepts."""
     options = {field.name for field in fields(TaskOptions) if field.name != "signature"}
     assert first_column("reference/options.md", "Option") == options
+
+
+def test_each_check_is_explained_with_its_remedy():
+    """The table of checks.md is made of docstrings: each says its id, and what to do."""
+    told = set()
+    for check in (*checks.ALWAYS, *checks.DEPLOY, *checks.databases.CHECKS):
+        text = inspect.cleandoc(check.__doc__)
+        number = re.match(r"([EW]\d{3})(?: \(deploy\))?: \w", text)
+        assert number, check
+        assert len(re.findall(r"^Remedy: ", text, re.MULTILINE)) == 1, check
+        told.add(number[1])
+    sources = "".join(path.read_text() for path in (ROOT / "tasks_app" / "checks").glob("*.py"))
+    assert told == set(re.findall(r'"([EW]\d{3})"', sources))
 
 
 def test_each_signal_is_explained():

@@ -1,10 +1,13 @@
 """
 Parts of the reference that are read from the package when the documentation is built.
 
-`settings-table` lists `TASKS_APP` from `tasks_app.conf`, `state-machine` draws
-`tasks_app.states.TRANSITIONS`, so neither can say anything that the code does not.
+`settings-table` lists `TASKS_APP` from `tasks_app.conf`, `checks-table` the system checks from
+their docstrings, and `state-machine` draws `tasks_app.states.TRANSITIONS`, so none of them can
+say anything that the code does not.
 """
 
+import inspect
+import re
 from datetime import timedelta
 from html import escape
 from typing import Any
@@ -13,6 +16,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from tasks_app.checks import ALWAYS, DEPLOY, databases
 from tasks_app.conf import DEFAULT_RETENTION, SETTINGS
 from tasks_app.states import FINAL, TRANSITIONS, State
 
@@ -94,7 +98,7 @@ def drawing() -> str:
     )
 
 
-def table(head: list[str], rows: list[list[nodes.Node]]) -> nodes.table:
+def table(head: list[str], rows: list[list[Any]]) -> nodes.table:
     """Return a table of the given cells."""
     group = nodes.tgroup(cols=len(head))
     group.extend(nodes.colspec(colwidth=1) for _ in head)
@@ -103,14 +107,35 @@ def table(head: list[str], rows: list[list[nodes.Node]]) -> nodes.table:
     return nodes.table("", group)
 
 
-def row_of(cells: list[nodes.Node]) -> nodes.row:
-    """Return a table row."""
-    return nodes.row("", *[nodes.entry("", nodes.paragraph("", "", cell)) for cell in cells])
+def row_of(cells: list[nodes.Node | list[nodes.Node]]) -> nodes.row:
+    """Return a table row; a cell is one node or several in a line."""
+    lines = [cell if isinstance(cell, list) else [cell] for cell in cells]
+    return nodes.row("", *[nodes.entry("", nodes.paragraph("", "", *line)) for line in lines])
 
 
 def code(text: object) -> nodes.literal:
     """Return text in the fixed font."""
     return nodes.literal(text=str(text))
+
+
+def prose(text: str) -> list[nodes.Node]:
+    """Return text in which backquotes mark the fixed font."""
+    parts = text.split("`")
+    return [code(part) if number % 2 else nodes.Text(part) for number, part in enumerate(parts)]
+
+
+def explained(check: Any) -> tuple[str, str, str]:
+    """Return id, meaning and remedy of a system check, from its docstring."""
+    head, *rest = inspect.cleandoc(check.__doc__).split("\n\n")
+    number, meaning = re.fullmatch(r"([EW]\d{3})(?: \(deploy\))?: (.*)", head, re.DOTALL).groups()
+    (remedy,) = (part for part in rest if part.startswith("Remedy: "))
+    return number, in_a_line(meaning), in_a_line(remedy.removeprefix("Remedy: "))
+
+
+def in_a_line(text: str) -> str:
+    """Return a sentence on one line, with a capital at its start."""
+    text = " ".join(text.split())
+    return text[0].upper() + text[1:]
 
 
 def in_words(name: str, value: Any) -> str:
@@ -139,6 +164,24 @@ class SettingsTable(SphinxDirective):
         return [table(["Key", "Default", "Meaning"], rows)]
 
 
+class ChecksTable(SphinxDirective):
+    """Every system check: its id, what it says, and what to do."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table, by number."""
+        told = [
+            *((check, "") for check in ALWAYS),
+            *((check, " Told by `check --deploy`.") for check in DEPLOY),
+            *((check, " Told by `check --database`.") for check in databases.CHECKS),
+        ]
+        rows = sorted(((*explained(check), by) for check, by in told), key=lambda row: row[0][1:])
+        cells = [
+            [code(f"tasks_app.{number}"), prose(meaning + by), prose(remedy)]
+            for number, meaning, remedy, by in rows
+        ]
+        return [table(["Id", "Says", "Remedy"], cells)]
+
+
 class StateMachine(SphinxDirective):
     """The drawing, and the same as a table for those who cannot see it."""
 
@@ -159,5 +202,6 @@ class StateMachine(SphinxDirective):
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives."""
     app.add_directive("settings-table", SettingsTable)
+    app.add_directive("checks-table", ChecksTable)
     app.add_directive("state-machine", StateMachine)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -32,8 +32,17 @@ from example_project.demo.supervisor import (
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="demo", description=__doc__)
-    parser.add_argument("--once", action="store_true", help="run one job, compare, exit 0 or 1")
+    parser = argparse.ArgumentParser(
+        prog="run.py demo",
+        description="A flight-dispatch desk: web, worker, beat and Flower. It keeps its data and "
+        "runs until Ctrl+C.",
+        epilog="The data is in .demo, or in the folder that DISPATCH_DATA names.",
+    )
+    parser.add_argument(
+        "--once",
+        action="store_true",
+        help="start clean, run one job to its end, compare all totals, exit 0 or 1",
+    )
     parser.add_argument("--kill", action="store_true", help="SIGKILL workers every few seconds")
     parser.add_argument("--input", type=Path, metavar="FILE", help="CSV file of airports")
     parser.add_argument("--broker", metavar="URL", help="Redis or RabbitMQ; default: none needed")

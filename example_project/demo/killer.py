@@ -46,9 +46,11 @@ class Killer:
         if self._victim.exit_code() is not None:
             return
         children = children_of(self._victim.pid)
+        if not children:
+            return  # struck while it still starts, it would never start on a slow machine
         # Also for a child's sake: a worker that loses one before it is ready ends by itself.
         self._victim.is_condemned = True
-        if not children or self._choice.random() < WHOLE:
+        if self._choice.random() < WHOLE:
             self._victim.kill_group()
             say("killer", 31, "killed the whole worker")
         else:

@@ -117,9 +117,10 @@ class Program:
         return f"{self.name} ended after {lived:.0f} s ({how}). It said last:{lines}"
 
     def _read(self, output: IO[str]) -> None:
-        for line in output:
-            self._last_lines.append(line.rstrip())
-            say(self.name, self.colour, line.rstrip())
+        with output:
+            for line in output:
+                self._last_lines.append(line.rstrip())
+                say(self.name, self.colour, line.rstrip())
 
 
 def stop(programs: Sequence[Program], grace: float = GRACE) -> None:

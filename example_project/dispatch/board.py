@@ -29,7 +29,12 @@ def board() -> dict[str, Any]:
     counted = report.by_state(job)
     states = {state: counted.get(state, 0) for state in STATES}
     return {
-        "job": {"id": job.pk, "source": job.source, "stage": stage(job, states)},
+        "job": {
+            "id": job.pk,
+            "source": job.source,
+            "stage": stage(job, states),
+            "request_id": job.request_id,
+        },
         "states": states,
         "all": sum(states.values()),
         "done": sum(states.values()) - sum(states[state] for state in report.OPEN),
@@ -96,4 +101,9 @@ def _ledger() -> Iterator[dict[str, Any]]:
 
 def _failures(job: Job) -> Iterator[dict[str, Any]]:
     for outcome in report.outcomes(job).filter(state="failed").order_by("-finished_at")[:LATEST]:
-        yield {"task": outcome.task_name, "reason": outcome.reason, "error": outcome.error}
+        yield {
+            "task": outcome.task_name,
+            "reason": outcome.reason,
+            "error": outcome.error,
+            "url": reverse("admin:tasks_app_outcome_change", args=[outcome.pk]),
+        }

@@ -22,6 +22,6 @@ def start_job(data: bytes | None = None, source: str = "airportsdata", seed: int
         table = airports_csv.bundled() if data is None else data
         job = airports_csv.create_job(table, source, seed)
         root = open_job.enqueue(job.pk)
-        job.root_id, job.request_id = root.id, root.request_id or ""
+        job.root_id, job.request_id = root.id, root.request_id
         job.save(update_fields=["root_id", "request_id"])
     return job

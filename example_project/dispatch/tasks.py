@@ -102,7 +102,7 @@ def plan_job(job_id: int) -> dict[str, int]:
     return {"countries": len(plan.countries), "flights": len(plan.flights)}
 
 
-@task(name="dispatch.draw_map", retry=STURDY, timeout=60, atomic=False)
+@task(name="dispatch.draw_map", retry=STURDY, timeout=60, priority=6, atomic=False)
 def draw_map(job_id: int, country: str) -> int:
     """Draw the map of a country, then send the briefing that carries it."""
     airports = maps.draw_map(job_id, country)
@@ -115,6 +115,7 @@ def draw_map(job_id: int, country: str) -> int:
     idempotency_key="briefing:{job_id}:{country}",
     retry=PATIENT,
     timeout=30,
+    priority=6,
     atomic=False,
 )
 def send_briefing(job_id: int, country: str) -> str:

@@ -28,7 +28,12 @@ DEFAULT_VISIBILITY = {"redis": 3600, "rediss": 3600, "sentinel": 3600, "sqs": 18
 
 
 def check_broker_is_chosen(**kwargs: Any) -> Messages:
-    """E004: no broker was named, and this is no development project."""
+    """
+    E004: no broker was named, and this is no development project.
+
+    Remedy: `CELERY_BROKER_URL = "redis://localhost:6379/0"`, or one of the variables
+    `CELERY_BROKER_URL`, `BROKER_URL`, `REDIS_URL`, `RABBITMQ_URL`.
+    """
     conf = celery_conf()
     if is_debug() or conf.task_always_eager or _is_chosen(_url(conf)):
         return []
@@ -46,7 +51,11 @@ def check_broker_is_chosen(**kwargs: Any) -> Messages:
 
 
 def check_embedded_broker(**kwargs: Any) -> Messages:
-    """W005: a broker without a server was chosen outside development."""
+    """
+    W005: a broker without a server was chosen outside development.
+
+    Remedy: `CELERY_BROKER_URL = "redis://localhost:6379/0"`.
+    """
     url = _url(celery_conf())
     limit = EMBEDDED.get(_scheme(url))
     if is_debug() or limit is None or not _is_chosen(url):
@@ -67,6 +76,9 @@ def check_visibility(**kwargs: Any) -> Messages:
 
     Only for plain Celery tasks: outcomes acknowledge early and are covered by their lease. A
     task's ETA is not known here.
+
+    Remedy: a longer `visibility_timeout` in `CELERY_BROKER_TRANSPORT_OPTIONS`, or `TASKS_APP =
+    {"ADOPT": True}`.
     """
     conf = celery_conf()
     patience = DEFAULT_VISIBILITY.get(_scheme(_url(conf)))

@@ -15,7 +15,11 @@ APP_MODULES = ("celery", "celery_app")
 
 
 def check_single_app(**kwargs: Any) -> Messages:
-    """E003: a second Celery app is current somewhere; `shared_task` may be bound to it."""
+    """
+    E003: a second Celery app is current somewhere; `shared_task` may be bound to it.
+
+    Remedy: `from .celery import app as celery_app` in the package of the settings module.
+    """
     ours = celery_app()
     others = sorted(
         other.main
@@ -39,6 +43,8 @@ def check_forgotten_app(**kwargs: Any) -> Messages:
     E003: the project has an app of its own that nothing imports.
 
     Seen from the file's text; a `celery.py` that only imports this app's Celery is fine.
+
+    Remedy: `from .celery import app as celery_app` in the package of the settings module.
     """
     package = settings_module().partition(".")[0]
     found = sys.modules.get(package)

@@ -35,7 +35,11 @@ UTC_NAMES = frozenset({"UTC", "Etc/UTC", "Etc/UCT", "UCT", "Etc/Universal", "Zul
 
 
 def check_readable(**kwargs: Any) -> Messages:
-    """E029: Celery cannot read its configuration at all."""
+    """
+    E029: Celery cannot read its configuration at all.
+
+    Remedy: `app.config_from_object("django.conf:settings", namespace="CELERY")`.
+    """
     error = configuration_error()
     if not error:
         return []
@@ -49,7 +53,11 @@ def check_readable(**kwargs: Any) -> Messages:
 
 
 def check_result_app(**kwargs: Any) -> Messages:
-    """E001: results go to tables of an app that is not installed."""
+    """
+    E001: results go to tables of an app that is not installed.
+
+    Remedy: `INSTALLED_APPS += ["django_celery_results"]`, or remove `CELERY_RESULT_BACKEND`.
+    """
     backend = str(celery_conf().result_backend or "")
     is_ours = backend == DATABASE_RESULTS[0] or backend.startswith(DATABASE_RESULTS[1])
     if not is_ours or "Cache" in backend or apps.is_installed("django_celery_results"):
@@ -66,7 +74,11 @@ def check_result_app(**kwargs: Any) -> Messages:
 
 
 def check_scheduler_app(**kwargs: Any) -> Messages:
-    """E002: beat reads its schedule from tables of an app that is not installed."""
+    """
+    E002: beat reads its schedule from tables of an app that is not installed.
+
+    Remedy: `INSTALLED_APPS += ["django_celery_beat"]`.
+    """
     scheduler = str(celery_conf().beat_scheduler or "")
     is_database = scheduler == DATABASE_SCHEDULERS[0] or scheduler.startswith(
         DATABASE_SCHEDULERS[1]
@@ -84,7 +96,11 @@ def check_scheduler_app(**kwargs: Any) -> Messages:
 
 
 def check_names(**kwargs: Any) -> Messages:
-    """W006: a setting with Celery's prefix that neither Celery nor a known package reads."""
+    """
+    W006: a setting with Celery's prefix that neither Celery nor a known package reads.
+
+    Remedy: rename or remove it; the nearest name is told.
+    """
     return [
         problem(
             "W006",
@@ -103,7 +119,11 @@ def check_names(**kwargs: Any) -> Messages:
 
 
 def check_old_names(**kwargs: Any) -> Messages:
-    """W007: a setting under the name that it had before Celery 4."""
+    """
+    W007: a setting under the name that it had before Celery 4.
+
+    Remedy: the new name, which is told.
+    """
     messages = []
     for name in _given_names():
         new = f"CELERY_{NEW_NAMES.get(name, name).upper()}"
@@ -114,7 +134,11 @@ def check_old_names(**kwargs: Any) -> Messages:
 
 
 def check_events(**kwargs: Any) -> Messages:
-    """W012: Flower is installed, but workers send no events for it to show."""
+    """
+    W012: Flower is installed, but workers send no events for it to show.
+
+    Remedy: `CELERY_WORKER_SEND_TASK_EVENTS = True`.
+    """
     sends = celery_conf().worker_send_task_events or configuration_error()
     if sends or find_spec("flower") is None:
         return []
@@ -129,7 +153,11 @@ def check_events(**kwargs: Any) -> Messages:
 
 
 def check_eager(**kwargs: Any) -> Messages:
-    """W013: calls run in the caller, outside a test run."""
+    """
+    W013: calls run in the caller, outside a test run.
+
+    Remedy: `CELERY_TASK_ALWAYS_EAGER = False`.
+    """
     # Django's and pytest's test runners put an outbox there.
     if not celery_conf().task_always_eager or hasattr(mail, "outbox"):
         return []
@@ -144,7 +172,11 @@ def check_eager(**kwargs: Any) -> Messages:
 
 
 def check_logging(**kwargs: Any) -> Messages:
-    """W015: workers replace the logging that `LOGGING` describes."""
+    """
+    W015: workers replace the logging that `LOGGING` describes.
+
+    Remedy: `CELERY_WORKER_HIJACK_ROOT_LOGGER = False`.
+    """
     if (
         not celery_conf().worker_hijack_root_logger
         or not settings.LOGGING
@@ -162,7 +194,11 @@ def check_logging(**kwargs: Any) -> Messages:
 
 
 def check_content(**kwargs: Any) -> Messages:
-    """W019: whoever can write to the broker can run code in the workers."""
+    """
+    W019: whoever can write to the broker can run code in the workers.
+
+    Remedy: `CELERY_ACCEPT_CONTENT = ["json"]`.
+    """
     conf = celery_conf()
     accepted = {*(conf.accept_content or ()), *(conf.result_accept_content or ())}
     unsafe = (accepted | {conf.task_serializer, conf.result_serializer}) & UNSAFE
@@ -179,7 +215,11 @@ def check_content(**kwargs: Any) -> Messages:
 
 
 def check_zone(**kwargs: Any) -> Messages:
-    """W021: schedules and pages tell the time in different zones."""
+    """
+    W021: schedules and pages tell the time in different zones.
+
+    Remedy: `CELERY_TIMEZONE = TIME_ZONE`.
+    """
     zone = str(celery_conf().timezone or "UTC")
     if zone == settings.TIME_ZONE or {zone, settings.TIME_ZONE} <= UTC_NAMES:
         return []
@@ -199,6 +239,8 @@ def check_expiry(**kwargs: Any) -> Messages:
 
     Whether outcomes are pruned cannot be seen from settings (cron, a timer, a beat row): that
     is for the doctor.
+
+    Remedy: `CELERY_RESULT_EXPIRES = 86400`.
     """
     conf = celery_conf()
     if conf.result_expires or not str(conf.result_backend or "").startswith(DATABASE_RESULTS):

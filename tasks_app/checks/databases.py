@@ -10,7 +10,12 @@ from tasks_app.checks.project import database_alias
 
 
 def check_skip_locked(databases: Sequence[str] | None = None, **kwargs: Any) -> Messages:
-    """W034: relays and rescuers wait for each other's rows. SQLite has one writer anyway."""
+    """
+    W034: relays and rescuers wait for each other's rows. SQLite has one writer anyway.
+
+    Remedy: `TASKS_APP = {"RELAY_IN_WORKER": False}` and one `manage.py tasks relay`; or MariaDB
+    10.6, MySQL 8, PostgreSQL 13 or newer.
+    """
     alias = database_alias()
     if alias not in (databases or ()):
         return []

@@ -29,7 +29,11 @@ RESULT_BACKEND = f"{OutcomeBackend.__module__}:{OutcomeBackend.__qualname__}"
 
 
 def check_modules(**kwargs: Any) -> Messages:
-    """W008: Celery is told to import a module that does not exist."""
+    """
+    W008: Celery is told to import a module that does not exist.
+
+    Remedy: correct or remove it in `CELERY_IMPORTS`.
+    """
     conf = celery_conf()
     named = [*(conf.imports or ()), *(conf.include or ())]
     return [
@@ -49,6 +53,8 @@ def check_schedule(**kwargs: Any) -> Messages:
 
     Told only where it is certain: the module that the name points into is loaded, or all task
     modules are. Rows of django_celery_beat are for the doctor.
+
+    Remedy: correct the name in `CELERY_BEAT_SCHEDULE`; the nearest one is told.
     """
     known = loaded_tasks()
     messages = []
@@ -68,6 +74,8 @@ def check_backend(**kwargs: Any) -> Messages:
 
     Whether a project builds chords cannot be seen from outside, but the trap is wider anyway:
     with another backend no `AsyncResult` of an outcome ever becomes ready.
+
+    Remedy: `CELERY_RESULT_BACKEND = "tasks_app.results:OutcomeBackend"`, or remove it.
     """
     tasks = outcome_tasks()
     backend = celery_conf().result_backend
@@ -84,7 +92,11 @@ def check_backend(**kwargs: Any) -> Messages:
 
 
 def check_key_fields(**kwargs: Any) -> Messages:
-    """E031: an idempotency key is made from a parameter that the helper does not have."""
+    """
+    E031: an idempotency key is made from a parameter that the helper does not have.
+
+    Remedy: another name in the braces; the nearest one is told.
+    """
     return [
         problem(
             "E031",
@@ -100,7 +112,11 @@ def check_key_fields(**kwargs: Any) -> Messages:
 
 
 def check_key_constants(**kwargs: Any) -> Messages:
-    """W032: an idempotency key that is the same for every call."""
+    """
+    W032: an idempotency key that is the same for every call.
+
+    Remedy: name a parameter: `idempotency_key="charge:{order_id}"`.
+    """
     return [
         problem(
             "W032",
@@ -114,7 +130,11 @@ def check_key_constants(**kwargs: Any) -> Messages:
 
 
 def check_names(**kwargs: Any) -> Messages:
-    """E033: two helpers under one task name: rows of the one would run the other."""
+    """
+    E033: two helpers under one task name: rows of the one would run the other.
+
+    Remedy: `task(…, name="…")` with a name of its own.
+    """
     return [
         problem(
             "E033",

@@ -20,7 +20,11 @@ SQLITE_PATIENCE = 5.0
 
 
 def check_keys(**kwargs: Any) -> Messages:
-    """E025: a key of `TASKS_APP` that nothing reads; a typo would otherwise go unnoticed."""
+    """
+    E025: a key of `TASKS_APP` that nothing reads; a typo would otherwise go unnoticed.
+
+    Remedy: rename or remove it; the nearest key is told.
+    """
     try:
         given = given_settings()
     except ConfigurationError as error:
@@ -37,7 +41,11 @@ def check_keys(**kwargs: Any) -> Messages:
 
 
 def check_values(**kwargs: Any) -> Messages:
-    """E026: a value of `TASKS_APP` that its key cannot have."""
+    """
+    E026: a value of `TASKS_APP` that its key cannot have.
+
+    Remedy: a value as the table of settings describes it; the default is told.
+    """
     if not _is_dict():
         return []
     return [
@@ -53,7 +61,11 @@ def check_values(**kwargs: Any) -> Messages:
 
 
 def check_database(**kwargs: Any) -> Messages:
-    """E027: outcomes are to live in a database that Django does not know."""
+    """
+    E027: outcomes are to live in a database that Django does not know.
+
+    Remedy: `TASKS_APP = {"DATABASE": "default"}`, or add the alias to `DATABASES`.
+    """
     if _error("DATABASE") or conf.DATABASE in connections.settings:
         return []
     hint = did_you_mean(conf.DATABASE, connections.settings)
@@ -68,7 +80,11 @@ def check_database(**kwargs: Any) -> Messages:
 
 
 def check_times(**kwargs: Any) -> Messages:
-    """W028: spans that each are fine but do not fit together."""
+    """
+    W028: spans that each are fine but do not fit together.
+
+    Remedy: the value that is told.
+    """
     spans = ("LEASE", "RESCUE_INTERVAL", "RELAY_INTERVAL", "DATABASE")
     if any(_error(name) for name in spans):
         return []

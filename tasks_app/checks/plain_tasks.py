@@ -18,7 +18,11 @@ ADOPT = 'TASKS_APP = {"ADOPT": True}'
 
 
 def check_lost_workers(**kwargs: Any) -> Messages:
-    """W010: late acknowledgement that still loses the message when the worker is killed."""
+    """
+    W010: late acknowledgement that still loses the message when the worker is killed.
+
+    Remedy: `CELERY_TASK_REJECT_ON_WORKER_LOST = True`, or `TASKS_APP = {"ADOPT": True}`.
+    """
     names = [n for n, t in plain_tasks().items() if t.acks_late and not t.reject_on_worker_lost]
     if not names:
         return []
@@ -33,7 +37,11 @@ def check_lost_workers(**kwargs: Any) -> Messages:
 
 
 def check_atomic_requests(**kwargs: Any) -> Messages:
-    """W020: requests run in a transaction, and plain tasks start before it commits."""
+    """
+    W020: requests run in a transaction, and plain tasks start before it commits.
+
+    Remedy: `TASKS_APP = {"ADOPT": True}`, or call `.delay_on_commit()`.
+    """
     in_transaction = [a for a, d in connections.settings.items() if d.get("ATOMIC_REQUESTS")]
     names = plain_tasks()
     if not in_transaction or not names:
@@ -50,7 +58,11 @@ def check_atomic_requests(**kwargs: Any) -> Messages:
 
 
 def check_coroutines(**kwargs: Any) -> Messages:
-    """W024: a coroutine function that its task class calls without awaiting."""
+    """
+    W024: a coroutine function that its task class calls without awaiting.
+
+    Remedy: `@task` of this app instead of `@shared_task`, or `TASKS_APP = {"ADOPT": True}`.
+    """
     names = [
         name
         for name, task in plain_tasks().items()
@@ -69,7 +81,11 @@ def check_coroutines(**kwargs: Any) -> Messages:
 
 
 def check_limits(**kwargs: Any) -> Messages:
-    """W011 (deploy): a task that may hang for ever, and hold its worker's place."""
+    """
+    W011 (deploy): a task that may hang for ever, and hold its worker's place.
+
+    Remedy: `CELERY_TASK_TIME_LIMIT = 1800`, or `task(…, timeout=1800)`.
+    """
     if celery_conf().task_time_limit:
         return []
     names = [name for name, task in loaded_tasks().items() if not _has_limit(task)]

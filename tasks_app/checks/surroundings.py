@@ -23,7 +23,11 @@ CLOSES_POOLS = (5, 6)
 
 
 def check_middleware_order(**kwargs: Any) -> Messages:
-    """W017: the request id is set twice, or after others have worked and logged without it."""
+    """
+    W017: the request id is set twice, or after others have worked and logged without it.
+
+    Remedy: `MIDDLEWARE = ["tasks_app.middleware.RequestIDMiddleware", …]`, once, as the first one.
+    """
     places = [place for place, name in enumerate(settings.MIDDLEWARE) if name == MIDDLEWARE]
     if len(places) > 1:
         text = f"{MIDDLEWARE} is there {len(places)} times: the inner id replaces the outer one."
@@ -41,7 +45,11 @@ def check_middleware_order(**kwargs: Any) -> Messages:
 
 
 def check_middleware_missing(**kwargs: Any) -> Messages:
-    """W017 (deploy): requests get no id, so what they cause cannot be found by it."""
+    """
+    W017 (deploy): requests get no id, so what they cause cannot be found by it.
+
+    Remedy: `MIDDLEWARE = ["tasks_app.middleware.RequestIDMiddleware", …]`, as the first one.
+    """
     if MIDDLEWARE in settings.MIDDLEWARE:
         return []
     return [
@@ -55,7 +63,12 @@ def check_middleware_missing(**kwargs: Any) -> Messages:
 
 
 def check_sentry(**kwargs: Any) -> Messages:
-    """W016: a DSN is configured, but Sentry does not run, or does not watch beat."""
+    """
+    W016: a DSN is configured, but Sentry does not run, or does not watch beat.
+
+    Remedy: `sentry_sdk.init(dsn=SENTRY_DSN)` in the settings module, with
+    `CeleryIntegration(monitor_beat_tasks=True)` where there is a schedule.
+    """
     if not (os.environ.get("SENTRY_DSN") or getattr(settings, "SENTRY_DSN", None)):
         return []
     sdk = sys.modules.get("sentry_sdk")
@@ -86,6 +99,8 @@ def check_pools(**kwargs: Any) -> Messages:
 
     The relay keeps a connection in the worker's main process, which forks a new child whenever
     one dies. For other databases Celery closes the pools, since 5.6.
+
+    Remedy: remove `"pool"` from `OPTIONS` for workers, or start them with `--pool threads`.
     """
     aliases = [
         alias
@@ -107,7 +122,12 @@ def check_pools(**kwargs: Any) -> Messages:
 
 
 def check_sqlite(**kwargs: Any) -> Messages:
-    """W014 (deploy): SQLite as it comes lets readers and writers block each other."""
+    """
+    W014 (deploy): SQLite as it comes lets readers and writers block each other.
+
+    Remedy: `"OPTIONS": {"timeout": 20, "transaction_mode": "IMMEDIATE", "init_command": "PRAGMA
+    journal_mode=WAL;"}`.
+    """
     database = connections.settings.get(database_alias(), {})
     if "sqlite" not in database.get("ENGINE", ""):
         return []
@@ -127,7 +147,12 @@ def check_sqlite(**kwargs: Any) -> Messages:
 
 
 def check_flower(**kwargs: Any) -> Messages:
-    """W018 (deploy): Flower's pages can stop workers and show arguments, to anyone."""
+    """
+    W018 (deploy): Flower's pages can stop workers and show arguments, to anyone.
+
+    Remedy: `FLOWER_BASIC_AUTH="operator:<password>"` in the environment of Flower, without
+    `FLOWER_UNAUTHENTICATED_API`.
+    """
     if find_spec("flower") is None:
         return []
     if os.environ.get("FLOWER_UNAUTHENTICATED_API", "").lower() in {"1", "true", "yes", "on"}:

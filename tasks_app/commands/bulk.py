@@ -49,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "ids", nargs="*", metavar="ID", help="an outcome's id, or its first 8 or more digits"
     )
     add_filters(parser)
-    parser.add_argument("--limit", type=positive, help="act on this many at most, the newest")
+    parser.add_argument(
+        "--limit", type=positive, metavar="N", help="act on this many at most, the newest"
+    )
     parser.add_argument("--yes", action="store_true", help="do not ask, however many match")
 
 

@@ -20,7 +20,9 @@ HELP = "Cancel pending outcomes and ask running ones to stop."
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ids, filters and `--reason`."""
     bulk.add_arguments(parser)
-    parser.add_argument("--reason", default="", help="why, in one line; kept with the outcome")
+    parser.add_argument(
+        "--reason", default="", metavar="TEXT", help="why, in one line; kept with the outcome"
+    )
 
 
 def run(command: BaseCommand, options: Mapping[str, Any]) -> None:

@@ -16,21 +16,25 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         type=argument(read_state),
+        metavar="STATE",
         help="pending, running, succeeded, failed, cancelled or expired; may be given again",
     )
-    group.add_argument(
-        "--task", dest="tasks", action="append", default=[], help="task name; may be given again"
-    )
-    group.add_argument(
-        "--queue", dest="queues", action="append", default=[], help="queue; may be given again"
-    )
+    for name in ("task", "queue"):
+        group.add_argument(
+            f"--{name}",
+            dest=f"{name}s",
+            action="append",
+            default=[],
+            metavar="NAME",
+            help=f"of this {name}; may be given again",
+        )
     group.add_argument(
         "--older-than", type=argument(read_age), metavar="AGE", help="enqueued before: 90s, 10m, 2d"
     )
     group.add_argument(
         "--newer-than", type=argument(read_age), metavar="AGE", help="enqueued since: 90s, 10m, 2d"
     )
-    group.add_argument("--request-id", help="caused by this request")
+    group.add_argument("--request-id", metavar="ID", help="caused by this request")
 
 
 def selection_of(options: Mapping[str, Any]) -> Selection:

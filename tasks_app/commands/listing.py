@@ -28,7 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the filters, `--limit` and `--json`."""
     add_filters(parser)
     parser.add_argument(
-        "--limit", type=positive, default=LIMIT, help=f"rows at most; {LIMIT} by default"
+        "--limit",
+        type=positive,
+        default=LIMIT,
+        metavar="N",
+        help=f"rows at most; {LIMIT} by default",
     )
     parser.add_argument("--json", action="store_true", help="a JSON array of objects")
 
@@ -61,7 +65,7 @@ def _cells(row: Any) -> Sequence[str]:
         row.state,
         row.task_name,
         row.queue,
-        f"{row.attempt}/{row.max_attempts}",
+        f"{row.attempt}/{row.most_attempts}",
         short_span(row.now - row.created_at),
         _note(row),
     )

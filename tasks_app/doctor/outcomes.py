@@ -33,7 +33,7 @@ def relay_lag() -> Verdict:
     held_up = [queue for queue in due if in_flight(queue["queue"]) >= conf.MAX_IN_FLIGHT]
     late = [queue for queue in due if queue not in held_up]
     lag = database_now() - aware(late[0]["at"]) if late else timedelta(0)
-    text = f"{sum(queue['rows'] for queue in late):,} rows are due, the oldest for {_text(lag)}"
+    text = f"rows due: {sum(queue['rows'] for queue in late):,}, the oldest for {_text(lag)}"
     remedy = "Start a worker, or a relay alone: `manage.py tasks relay`."
     if lag > INTOLERABLE_LAG:
         return fail(f"{text}; no relay runs, or it cannot reach the broker", remedy)

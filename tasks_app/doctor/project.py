@@ -32,4 +32,4 @@ def task_modules() -> Verdict:
             "no task with outcomes is declared",
             "Declare one with tasks_app.task in a module `tasks` or `helpers` of an installed app.",
         )
-    return ok(f"{len(declared)} tasks are declared")
+    return ok(f"declared tasks: {len(declared)}")

@@ -24,6 +24,9 @@ SECRET = "known to sender and receiver"
 @pytest.fixture
 def desk_settings(settings: Any, tmp_path: Path) -> Any:
     """The settings that the desk reads, with a data folder of its own."""
+    # The first one, as in the example's own settings.
+    request_ids = "tasks_app.middleware.RequestIDMiddleware"
+    settings.MIDDLEWARE = list(dict.fromkeys([request_ids, *settings.MIDDLEWARE]))
     settings.DATA_DIR = tmp_path
     settings.DEFAULT_FROM_EMAIL = "desk@dispatch.example"
     settings.DISPATCH = {

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.urls import reverse
 
 from example_project.dispatch.helpers import maps
 from example_project.dispatch.models import Chunk, Job, LedgerEntry
@@ -19,7 +20,7 @@ pytestmark = [
 
 def test_an_empty_desk_says_how_to_begin(client):
     """Before the first job the page and its live state are there."""
-    assert "Start the work below" in client.get("/").content.decode()
+    assert "Start the work here" in client.get("/").content.decode()
     assert client.get("/state.json").json()["job"] is None
 
 
@@ -72,6 +73,20 @@ def test_the_button_starts_a_job_over_the_uploaded_table(client):
     assert Job.objects.get().source == "two.csv"
     assert Chunk.objects.count() == 1
     assert json.loads(client.get("/state.json").content)["states"]["pending"] == 1
+
+
+def test_a_job_is_found_by_the_request_that_started_it(admin_client):
+    """The page leads to the outcomes of that request in the admin, all of them or by state."""
+    table = SimpleUploadedFile("one.csv", b"icao,name,country,lat,lon\nEDDF,Frankfurt,DE,50,8\n")
+    started = admin_client.post("/start", {"input": table}, headers={"X-Request-ID": "visitor-1"})
+    assert started.headers["X-Request-ID"] == "visitor-1"
+    page = admin_client.get("/").content.decode()
+    outcomes = reverse("admin:tasks_app_outcome_changelist")
+    assert f'href="{outcomes}"' in page
+    for address, found in [("?request_id=visitor-1", 1), ("?request_id=visitor-1&state=failed", 0)]:
+        assert f'href="{outcomes}{address.replace("&", "&amp;")}"' in page
+        listed = admin_client.get(outcomes + address).context["cl"].result_list
+        assert len(listed) == found
 
 
 def test_a_file_that_is_no_table_starts_nothing(client):

@@ -202,9 +202,24 @@ def test_who_may_act(enter, kind, action):
 @pytest.mark.parametrize("kind", RIGHTS)
 def test_buttons_are_shown_to_those_who_may_press_them(enter, kind, action):
     """The page of an outcome offers what its reader may do."""
-    response = ask(enter(kind), "detail", waiting())
+    response = ask(enter(kind), "detail", READY[action]())
     is_offered = f'value="{action}"'.encode() in response.content
     assert is_offered == (kind in ACTORS[action])
+
+
+@pytest.mark.parametrize(
+    ("make", "offered"),
+    [
+        (waiting, {"run_now", "cancel"}),
+        (lambda: claimed(tasks.add.enqueue(1, 2)), {"cancel"}),
+        (READY["replay"], {"replay"}),
+    ],
+    ids=["pending", "running", "final"],
+)
+def test_buttons_that_would_be_refused_are_not_shown(enter, make, offered):
+    """The page of an outcome offers what its state allows."""
+    page = ask(enter("superuser"), "detail", make()).content.decode()
+    assert {name for name in ACTORS if f'value="{name}"' in page} == offered
 
 
 @pytest.mark.parametrize("action", [*ACTORS, "delete_selected"])

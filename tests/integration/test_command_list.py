@@ -42,6 +42,12 @@ def test_a_table_has_one_line_per_outcome_newest_first():
     assert (typed.code, typed.errors) == (0, "")
 
 
+def test_a_lost_run_has_a_number_but_costs_no_try():
+    """What ran twice because its worker was lost had two tries, not two of one."""
+    rewritten(succeeded(add.enqueue(1, 2)), attempt=2, crashes=1, fence=4)
+    assert tasks("list").output.splitlines()[1].split()[4] == "2/2"
+
+
 def test_filters_hold_together():
     """State, task, queue, age and request id each narrow the list; one may be given twice."""
     old = rewritten(add.enqueue(1, 2), created_at=ago(hours=2), request_id="request-1")

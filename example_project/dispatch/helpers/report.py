@@ -41,7 +41,12 @@ def build_report(job_id: int) -> dict[str, Any]:
 
 
 def outcomes(job: Job) -> Any:
-    """Return every outcome that a job caused, directly or through others."""
+    """
+    Return every outcome that a job caused, directly or through others.
+
+    The index is on the request id; the root tells apart two jobs of a client that sent one
+    ``X-Request-ID`` twice.
+    """
     return Outcome.objects.filter(request_id=job.request_id, root_id=job.root_id)
 
 

@@ -38,7 +38,8 @@ const draw = {
   ),
   problems: (problem) => row(element("span", `line ${problem.line}`), element("span", problem.reason)),
   failures: (failure) => row(
-    element("span", `${failure.task}: ${failure.reason}`), element("span", failure.error),
+    element("a", `${failure.task}: ${failure.reason}`, { href: failure.url }),
+    element("span", failure.error),
   ),
 };
 
@@ -63,9 +64,13 @@ function fillTotals(totals) {
   main.querySelector('[data-list="totals"]').replaceChildren(...entries);
 }
 
+function outcomesUrl(filters) {
+  return `${main.dataset.outcomesUrl}?${new URLSearchParams(filters)}`;
+}
+
 function show(board) {
   if (!board.job) return;
-  const { id, source, stage } = board.job;
+  const { id, source, stage, request_id } = board.job;
   const line = main.querySelector('[data-text="stage"]');
   const text = `Job ${id}, ${source}: ${stage}`;
   if (line.textContent !== text) line.textContent = text;
@@ -74,7 +79,11 @@ function show(board) {
   progress.value = board.done;
   for (const [state, count] of Object.entries(board.states)) {
     main.querySelector(`[data-state="${state}"]`).textContent = grouped(count);
+    main.querySelector(`[data-link="${state}"]`).href = outcomesUrl({ request_id, state });
   }
+  const request = main.querySelector("[data-request]");
+  request.hidden = false;
+  Object.assign(request.querySelector("a"), { textContent: request_id, href: outcomesUrl({ request_id }) });
   fillTotals(board.totals);
   for (const name of Object.keys(draw)) fill(name, board[name]);
 }

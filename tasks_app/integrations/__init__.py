@@ -1,0 +1,1 @@
+"""What this app brings along for other packages; each module is loaded only beside its package."""

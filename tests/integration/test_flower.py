@@ -1,0 +1,49 @@
+"""Flower beside this app: what it shows of the broker."""
+
+from __future__ import annotations
+
+import re
+import urllib.error
+import urllib.request
+
+import pytest
+from celery import current_app
+
+from tests.integration.command_line import tasks
+from tests.processes import READY_TIMEOUT, launch
+from tests.servers.server import free_port
+from tests.servers.session import chosen_broker
+from tests.testapp.tasks import add
+from tests.waiting import wait_until
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(chosen_broker() != "embedded", reason="Flower knows this broker by itself"),
+]
+
+
+@pytest.mark.parametrize("app", ["tests.project", "tasks_app"])
+def test_flower_shows_what_waits_in_the_embedded_broker(app, tmp_path):
+    """Its broker page counts the messages of each queue, though Flower has never heard of it."""
+    with current_app.connection_for_write() as connection:
+        connection.default_channel.queue_purge("celery")
+    add.enqueue_many([(n, n) for n in range(3)])
+    tasks("relay", "--once")
+    port = free_port()
+    words = ("celery", "-A", app, "flower", "--address=127.0.0.1", f"--port={port}")
+    with launch(tmp_path, "flower", words, None) as flower:
+        url = f"http://127.0.0.1:{port}/broker"
+        page = wait_until(lambda: page_at(url), READY_TIMEOUT, flower.tail)
+    assert re.search(r"<td>celery</td>\s*<td[^>]*>3</td>", page), page
+
+
+def page_at(url: str) -> str:
+    """Return the page at an address; nothing while nobody listens there."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as response:
+            return response.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.read().decode()
+    except OSError:
+        return ""
