@@ -47,9 +47,9 @@ class Guard:
     test: str
 
     @property
-    def path(self) -> Path:
-        """The module's file, in the checkout."""
-        return Path("tasks_app") / f"{self.place.split('.')[0]}.py"
+    def file(self) -> str:
+        """Name of the module's file."""
+        return f"{self.place.split('.')[0]}.py"
 
     def removed_from(self, source: str) -> str:
         """Return the module's source without the guard."""
@@ -64,7 +64,7 @@ class Guard:
         for begin in (f"def {name}(", f"class {name}(", f"\n{name}"):
             if begin in source:
                 return begin
-        raise LookupError(f"{self.path} has no {name}")
+        raise LookupError(f"{self.file} has no {name}")
 
 
 _ATOMIC = "test_1_atomic_enqueue.py"
@@ -312,7 +312,7 @@ def passes(test: str, checkout: Path) -> bool:
 
 def is_noticed(guard: Guard, checkout: Path) -> bool:
     """Return whether the guard's test fails without it."""
-    path = checkout / guard.path
+    path = checkout / "tasks_app" / guard.file
     source = path.read_text()
     path.write_text(guard.removed_from(source))
     try:
