@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from tasks_app.conf import conf
 from tasks_app.durations import as_timedelta
@@ -131,7 +131,7 @@ def _queue(name: str, value: Any) -> str | None:
 
 def _key_maker(name: str, value: Any) -> KeyMaker | None:
     if value is None or callable(value) or isinstance(value, str):
-        return value
+        return cast("KeyMaker | None", value)
     msg = f"{name}={value!r}: pass a format string over the arguments, or a callable."
     raise ConfigurationError(msg)
 
