@@ -177,7 +177,7 @@ class _Check:
         self._spend(len(value))
         if "\0" in value:
             self.refuse(place, value, "text without NUL characters")
-        if not value.isascii() and _has_surrogate(value):
+        if not value.isascii() and has_surrogate(value):
             self.refuse(place, value, "text without lone surrogates (decode the bytes properly)")
 
     def _dict(self, value: dict[Any, Any], place: _Place, depth: int) -> None:
@@ -332,7 +332,8 @@ def _name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _has_surrogate(text: str) -> bool:
+def has_surrogate(text: str) -> bool:
+    """Tell whether a text holds a lone surrogate, which no encoding can write."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -11,6 +11,7 @@ from django.db import transaction
 
 from tasks_app import canvas, outcomes, signals
 from tasks_app.conf import conf
+from tasks_app.failures import short_line
 from tasks_app.models import Outcome
 
 #: Rounds between pending and running that a cancellation follows before it reports failure.
@@ -31,7 +32,7 @@ def cancel(outcome: Outcome, by: Any = None, reason: str = "") -> bool:
     Returns:
         True if it will not run (any further); False if it was final already.
     """
-    text = " ".join(part for part in (reason, f"(by {by})" if by else "") if part)[:255]
+    text = short_line(" ".join(part for part in (reason, f"(by {by})" if by else "") if part))
     for _ in range(ROUNDS):
         if _cancel_pending(outcome, text):
             signals.cancelled.send_robust(Outcome, outcome=outcome)

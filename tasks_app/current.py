@@ -5,11 +5,13 @@ Outside a task every call is harmless: values are None or False, progress goes n
 are read from the run that the calling code belongs to, so `current.attempt` is always this run's.
 """
 
+import math
 from typing import Any
 from uuid import UUID
 
 from tasks_app import context
 from tasks_app.exceptions import TaskCancelled
+from tasks_app.failures import short_line
 from tasks_app.models import Progress
 from tasks_app.runs import running
 
@@ -40,7 +42,8 @@ def progress(done: float, total: float | None = None, message: str = "") -> None
     Tell how far the helper is; cheap enough for every step of a loop.
 
     The newest report is stored about once a second, on another connection than the helper's, so
-    it is visible while an atomic helper runs.
+    it is visible while an atomic helper runs. A report never fails its helper: one without a
+    finite `done` is left out.
 
     Args:
         done: Units done.
@@ -48,8 +51,9 @@ def progress(done: float, total: float | None = None, message: str = "") -> None
         message: One line for people; cut at 255 characters.
     """
     run = running()
-    if run is not None:
-        run.report(Progress(float(done), None if total is None else float(total), message[:255]))
+    if run is not None and math.isfinite(done):
+        known = total is not None and math.isfinite(total)
+        run.report(Progress(float(done), total if known else None, short_line(message)))
 
 
 def raise_if_cancelled() -> None:

@@ -37,6 +37,9 @@ R = TypeVar("R")
 #: Dotted paths of the helpers declared under each name; more than one is `tasks_app.E033`.
 declared_by: dict[str, set[str]] = {}
 
+#: What Python calls a function without a name.
+LAMBDA = "<lambda>"
+
 #: What `using()` accepts.
 USING = ("queue", "priority", "run_after", "idempotency_key", "expires", "owner")
 
@@ -121,7 +124,7 @@ class OutcomeTask(DjangoTask, Generic[P, R]):  # type: ignore[type-arg]  # gener
                 args, kwargs, task_id, producer, link, link_error, shadow, **options
             )
         call = _celery_options({**options, "link": link, "link_error": link_error}, task_id)
-        outcome = self._enqueue(tuple(args or ()), dict(kwargs or {}), call)
+        outcome = self._enqueue(args or (), kwargs or {}, call)
         return self.AsyncResult(str(outcome.id))
 
     def retry(  # noqa: PLR0913, PLR0917 - Celery's signature
@@ -259,6 +262,9 @@ def task(helper: Any = None, /, **options: Any) -> Any:
     if not inspect.isfunction(helper) or not helper.__name__.isidentifier():
         msg = f"task() wraps plain functions made with def; {helper!r} is none."
         raise ConfigurationError(msg)
+    if helper.__name__ == LAMBDA:
+        msg = f"{helper.__module__} gives task() a lambda, which has no name; define a function."
+        raise ConfigurationError(msg)
     read = read_options(options, inspect.signature(helper))
     name = read.name or f"{helper.__module__}.{helper.__qualname__}"
     read = replace(read, name=name)
@@ -322,7 +328,10 @@ def _arguments(call: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
         return (), call
     if isinstance(call, list | tuple):
         return call, {}
-    msg = f"{call!r}: give each call as a tuple of positional or a dict of keyword arguments."
+    kind = type(call).__name__
+    msg = (
+        f"A call of type {kind}: give each as a tuple of positional or a dict of keyword arguments."
+    )
     raise InvalidArgument(msg)
 
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
@@ -19,10 +20,10 @@ from tasks_app.broker import options_text, task_queue
 from tasks_app.clock import DatabaseNow
 from tasks_app.conf import conf
 from tasks_app.durations import as_timedelta
-from tasks_app.exceptions import IdempotencyConflict, InvalidArgument
+from tasks_app.exceptions import ConfigurationError, IdempotencyConflict, InvalidArgument
 from tasks_app.idempotency import Key, hand_over, reserve, reserve_many
 from tasks_app.models import Outcome, outcome_uuid
-from tasks_app.options import TaskOptions, read_priority
+from tasks_app.options import TaskOptions, read_priority, read_queue
 from tasks_app.uuid7 import uuid7
 
 #: Rows per INSERT of a bulk enqueue.
@@ -73,7 +74,8 @@ def enqueue(call: Call) -> Outcome:
 
     Raises:
         TypeError: the arguments do not fit the helper's signature.
-        InvalidArgument: a value that JSON would not bring back identical.
+        InvalidArgument: a value that JSON would not bring back identical, or no possible key.
+        ConfigurationError: an option of the call is none.
         IdempotencyConflict: the key belongs to a call with other arguments.
     """
     outcome = _build(call)
@@ -159,17 +161,20 @@ def replay(outcome: Outcome, task: TaskOptions, owner: Any = None) -> Outcome:
 
 def _build(call: Call) -> Outcome:
     options, task = call.options, call.task
-    task.signature.bind(*call.args, **call.kwargs)
     args_json, kwargs_json = arguments.encode_arguments(
         call.args, call.kwargs, max_bytes=conf.MAX_ARGUMENT_BYTES
     )
+    task.signature.bind(*call.args, **call.kwargs)
     outcome_id = _id_of(options)
     parent = context.lineage()
     due = _moment(options.run_after, "run_after")
     outcome = Outcome(
         id=outcome_id,
         task_name=call.task_name,
-        queue=task_queue(call.task_name, options.queue or task.queue),
+        queue=task_queue(
+            call.task_name,
+            read_queue("queue", options.queue) if options.queue else task.queue,
+        ),
         priority=task.priority
         if options.priority is None
         else read_priority("priority", options.priority),
@@ -184,7 +189,7 @@ def _build(call: Call) -> Outcome:
         group_index=options.group_index,
         replay_of=options.replay_of,
         idempotency_key=_key_text(call),
-        options_json=options_text({"limits": _limits(task), **options.kept}),
+        options_json=_kept_text({"limits": _limits(task), **options.kept}),
     )
     if due is not None:
         outcome.run_at = outcome.announce_at = due
@@ -217,7 +222,22 @@ def _id_of(options: CallOptions) -> UUID:
 
 
 def _owner_id(owner: Any) -> Any:
-    return context.owner_id() if owner is None else getattr(owner, "pk", owner)
+    if owner is None:
+        return context.owner_id()
+    given = getattr(owner, "pk", owner)
+    try:
+        return Outcome._meta.get_field("owner").target_field.to_python(given)
+    except ValidationError as error:
+        msg = f"owner={owner!r} is neither a user nor the primary key of one."
+        raise InvalidArgument(msg) from error
+
+
+def _kept_text(kept: Mapping[str, Any]) -> str:
+    try:
+        return options_text(kept)
+    except (TypeError, ValueError) as error:
+        msg = f"Headers and callbacks are kept with the row, as JSON: {error}."
+        raise InvalidArgument(msg) from error
 
 
 def _limits(task: TaskOptions) -> list[float | None] | None:
@@ -241,21 +261,35 @@ def _moment(when: When | None, name: str) -> Any:
 
 
 def _key_text(call: Call) -> str | None:
-    maker = call.options.idempotency_key or call.task.idempotency_key
-    if maker is None:
-        return None
-    text = maker(*call.args, **call.kwargs) if callable(maker) else maker
-    if isinstance(text, str) and call.options.idempotency_key is None and not callable(maker):
-        bound = call.task.signature.bind(*call.args, **call.kwargs)
-        bound.apply_defaults()
-        text = maker.format(**bound.arguments)
+    text = call.options.idempotency_key
+    if text is None:
+        text = _made_key(call)
+        if text is None:
+            return None
     longest = 255
     if not isinstance(text, str) or not 0 < len(text) <= longest:
         msg = (
             f"The idempotency key of {call.task_name} must be a text of 1 to {longest} characters."
         )
         raise InvalidArgument(msg)
+    if "\0" in text or arguments.has_surrogate(text):
+        msg = f"The idempotency key of {call.task_name} holds NUL or a lone surrogate."
+        raise InvalidArgument(msg)
     return text
+
+
+def _made_key(call: Call) -> str | None:
+    """Return the key that the declaration makes of the call's arguments."""
+    maker = call.task.idempotency_key
+    if maker is None or callable(maker):
+        return maker and maker(*call.args, **call.kwargs)
+    bound = call.task.signature.bind(*call.args, **call.kwargs)
+    bound.apply_defaults()
+    try:
+        return maker.format(**bound.arguments)
+    except (LookupError, AttributeError) as error:
+        msg = f"idempotency_key={maker!r} of {call.task_name} names what is no argument: {error}."
+        raise ConfigurationError(msg) from error
 
 
 def _key_of(call: Call, outcome: Outcome) -> Key | None:

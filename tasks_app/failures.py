@@ -26,6 +26,9 @@ from tasks_app.states import Reason
 #: Longest stored error line and traceback, in characters.
 LONGEST_ERROR, LONGEST_TRACEBACK = 2_000, 16_000
 
+#: Longest text of a short column, such as a reason or a progress message, in characters.
+LONGEST_LINE = 255
+
 #: Exit code with which billiard's handler leaves a child that got SIGTERM.
 TERMINATED = -(256 - 15)
 
@@ -75,7 +78,7 @@ def describe(error: BaseException, outcome: Outcome) -> Failure:
     secrets = secret_texts(outcome.task_name, outcome.args, outcome.kwargs)
     cause = error.exc if isinstance(error, celery_exceptions.Retry) and error.exc else error
     return Failure(
-        error_type=f"{type(cause).__module__}.{type(cause).__qualname__}"[:255],
+        error_type=f"{type(cause).__module__}.{type(cause).__qualname__}"[:LONGEST_LINE],
         error=one_line(scrub(_text(cause), secrets))[:LONGEST_ERROR],
         traceback=storable(scrub(_traceback(cause), secrets))[-LONGEST_TRACEBACK:],
     )
@@ -99,6 +102,11 @@ def presentable(error: BaseException, failure: Failure, outcome: Outcome) -> Exc
 def one_line(text: str) -> str:
     """Return the text on one line, without control characters."""
     return " ".join(storable(text).split())
+
+
+def short_line(text: str) -> str:
+    """Return the text on one line that fits a short column of any database."""
+    return one_line(text)[:LONGEST_LINE]
 
 
 def storable(text: str) -> str:

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from tasks_app.conf import conf
 from tasks_app.durations import as_timedelta
@@ -19,6 +19,9 @@ from tasks_app.suggestions import did_you_mean
 
 DEFAULT_PRIORITY = 5
 PRIORITIES = range(10)
+
+#: Longest name of a queue and of a task, in characters: their columns' widths.
+LONGEST_QUEUE, LONGEST_NAME = 128, 255
 
 KeyMaker = str | Callable[..., str]
 
@@ -102,8 +105,49 @@ def read_priority(name: str, value: Any) -> int:
     return value
 
 
+def read_queue(name: str, value: Any) -> str:
+    """Return a queue's name, or raise ConfigurationError naming the option."""
+    return _printable(name, value, LONGEST_QUEUE)
+
+
 def _as_given(name: str, value: Any) -> Any:
     return value
+
+
+def _printable(name: str, value: Any, longest: int) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= longest or not value.isprintable():
+        msg = f"{name}={value!r}: pass a text of 1 to {longest} printable characters."
+        raise ConfigurationError(msg)
+    return value
+
+
+def _name(name: str, value: Any) -> str | None:
+    return None if value is None else _printable(name, value, LONGEST_NAME)
+
+
+def _queue(name: str, value: Any) -> str | None:
+    return None if value is None else read_queue(name, value)
+
+
+def _key_maker(name: str, value: Any) -> KeyMaker | None:
+    if value is None or callable(value) or isinstance(value, str):
+        return cast("KeyMaker | None", value)
+    msg = f"{name}={value!r}: pass a format string over the arguments, or a callable."
+    raise ConfigurationError(msg)
+
+
+def _switch(name: str, value: Any) -> bool | None:
+    if value is None or isinstance(value, bool):
+        return value
+    msg = f"{name}={value!r}: pass True or False."
+    raise ConfigurationError(msg)
+
+
+def _size(name: str, value: Any) -> int | None:
+    if value is None or (type(value) is int and value > 0):
+        return value
+    msg = f"{name}={value!r}: pass a whole number of bytes, at least 1."
+    raise ConfigurationError(msg)
 
 
 def _span_or_none(name: str, value: Any) -> timedelta | None:
@@ -137,7 +181,12 @@ def _text_set(name: str, value: Iterable[str]) -> frozenset[str]:
 
 
 _READERS: Mapping[str, Callable[[str, Any], Any]] = {
+    "name": _name,
+    "queue": _queue,
     "priority": read_priority,
+    "idempotency_key": _key_maker,
+    "atomic": _switch,
+    "max_result_bytes": _size,
     "retry": _policy,
     "timeout": _span_or_none,
     "soft_timeout": _span_or_none,

@@ -20,6 +20,7 @@ from tasks_app import rescue
 from tasks_app.conf import conf
 from tasks_app.forks import database_section
 from tasks_app.keeper import PATIENCE, keeper
+from tasks_app.trouble import explain
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +83,8 @@ def give_back() -> None:
     try:
         with database_section(conf.DATABASE, keep=False):
             released = rescue.release_all()
-    except DatabaseError:
-        logger.warning("Running outcomes are left to the rescuer", exc_info=True)
+    except DatabaseError as error:
+        logger.warning("Running outcomes are left to the rescuer. %s", explain(error))
     else:
         if released:
             logger.info("Gave back %d running outcomes", released)

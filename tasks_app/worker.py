@@ -22,7 +22,7 @@ from tasks_app import adoption, arguments, canvas, context, outcomes, signals
 from tasks_app.conf import conf
 from tasks_app.context import Lineage
 from tasks_app.exceptions import LeaseLost
-from tasks_app.failures import Verdict, describe, is_shutdown, judge, presentable
+from tasks_app.failures import Verdict, describe, is_shutdown, judge, presentable, short_line
 from tasks_app.keeper import keeper
 from tasks_app.leases import Failure, worker_name
 from tasks_app.models import Outcome, outcome_uuid
@@ -171,12 +171,13 @@ def _bind(options: TaskOptions, args: Any, kwargs: Any) -> None:
 
 def _succeed(run: Run, options: TaskOptions, value: Any) -> None:
     limit = options.max_result_bytes or conf.MAX_RESULT_BYTES
-    result_json, omitted = arguments.encode_result(value, max_bytes=limit)
+    result_json, why = arguments.encode_result(value, max_bytes=limit)
+    omitted = short_line(why or "")
     with transaction.atomic(using=conf.DATABASE):
-        outcomes.succeed(run.lease, result_json, omitted or "", run.take_progress())
+        outcomes.succeed(run.lease, result_json, omitted, run.take_progress())
         if run.outcome.options_json:
             result = None if result_json is None else arguments.decode(result_json)
-            canvas.on_success(run.outcome, result, omitted or "")
+            canvas.on_success(run.outcome, result, omitted)
 
 
 def _has_committed(run: Run, error: DatabaseFailure) -> bool:

@@ -6,22 +6,27 @@ name the worker before it forks, keep database connections between outcomes, and
 what still runs when the worker stops is given back.
 """
 
+import logging
 import threading
 from typing import Any
 
 from celery import Celery, bootsteps, current_app, signals
 from celery.concurrency import prefork
 from celery.fixups.django import DjangoWorkerFixup  # type: ignore[attr-defined]  # left out of its stub
-from django.db import connections
+from django.db import DatabaseError, connections
 from kombu.transport import TRANSPORT_ALIASES
 
 from tasks_app import leases
 from tasks_app.conf import conf
 from tasks_app.declare import OutcomeTask
+from tasks_app.forks import database_section
 from tasks_app.keeper import keeper
 from tasks_app.poison import PoisonStep
 from tasks_app.relay import Relay
 from tasks_app.soft_shutdown import SoftShutdown, give_back
+from tasks_app.trouble import missing_tables
+
+logger = logging.getLogger(__name__)
 
 #: Seconds that a stopping worker waits for its relay's last look.
 LAST_LOOK = 10
@@ -49,6 +54,7 @@ class RelayStep(bootsteps.StartStopStep):
         self.thread: threading.Thread | None = None
 
     def start(self, parent: Any) -> None:
+        _tell_missing_tables()
         self.relay = Relay(parent.app)
         self.thread = threading.Thread(target=self.relay.run, name="tasks_app-relay", daemon=True)
         self.thread.start()
@@ -81,6 +87,17 @@ def _name_worker(sender: Any = None, **kwargs: Any) -> None:
 
 def _begin_soft_shutdown(**kwargs: Any) -> None:
     _soft_shutdown.begin(current_app.conf.worker_soft_shutdown_timeout)
+
+
+def _tell_missing_tables() -> None:
+    """Say once what to do about tables that are missing; a database that is away is waited for."""
+    try:
+        with database_section(conf.DATABASE, keep=False):
+            missing = missing_tables()
+    except DatabaseError:
+        return
+    if missing:
+        logger.error("%s", missing)
 
 
 def _give_back(**kwargs: Any) -> None:

@@ -15,8 +15,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connections
 
 from tasks_app.celery import app
-from tasks_app.commands.trouble import missing_tables
 from tasks_app.relay import Relay
+from tasks_app.trouble import missing_tables
 
 HELP = "Announce due outcomes, without a worker."
 

@@ -11,7 +11,6 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connections
-from django.db.migrations.loader import MigrationLoader
 from django.db.models import Max
 from django.db.models.functions import Coalesce
 from django.utils import timezone
@@ -20,6 +19,7 @@ from tasks_app.clock import DatabaseNow
 from tasks_app.conf import conf
 from tasks_app.doctor.findings import Verdict, fail, ok, warn
 from tasks_app.models import Outcome
+from tasks_app.trouble import unapplied_migrations
 
 #: Oldest versions that have what the path needs.
 OLDEST = {"PostgreSQL": (13,), "MariaDB": (10, 6), "SQLite": (3, 35)}
@@ -130,13 +130,6 @@ def aware(moment: datetime) -> datetime:
         return moment
     is_local = connections[conf.DATABASE].vendor == "postgresql" and not settings.USE_TZ
     return timezone.make_aware(moment, timezone.get_default_timezone() if is_local else UTC)
-
-
-def unapplied_migrations() -> list[str]:
-    """Return names of this app's migrations that the database does not have."""
-    loader = MigrationLoader(connections[conf.DATABASE])
-    ours = (key for key in loader.graph.nodes if key[0] == Outcome._meta.app_label)
-    return sorted(name for app, name in ours if (app, name) not in loader.applied_migrations)
 
 
 def _product(connection: Any) -> tuple[str, tuple[int, ...]]:

@@ -11,7 +11,7 @@ import pytest
 
 from tasks_app.models import Outcome
 from tests.integration.command_line import rewritten, tasks
-from tests.processes import ROOT, Process, start_command
+from tests.processes import ROOT, Process, start_command, start_worker
 from tests.servers.server import free_port
 from tests.testapp.tasks import add
 from tests.waiting import wait_until
@@ -137,6 +137,18 @@ def test_missing_tables_are_one_line_with_the_remedy(words, tmp_path):
     assert code == 1
     assert "run `manage.py migrate`" in output
     assert "Traceback" not in output
+
+
+def test_a_worker_without_tables_says_what_to_do_and_ends_quietly(tmp_path):
+    """A worker started before `migrate` waits for it, in one line and not in a traceback."""
+    environment = {
+        "TASKS_TEST_DATABASE": "sqlite",
+        "TASKS_TEST_DATABASE_URL": f"sqlite://{tmp_path}/empty.sqlite3",
+    }
+    with start_worker(tmp_path, pool="solo", environment=environment) as worker:
+        worker.wait_for_output("run `manage.py migrate`")
+        assert worker.terminate() == 0
+    assert "Traceback" not in worker.output
 
 
 def test_a_database_that_is_away_is_one_line(tmp_path):

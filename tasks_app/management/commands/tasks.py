@@ -17,8 +17,8 @@ from django.utils.connection import ConnectionDoesNotExist
 
 from tasks_app.commands import cancel, doctor, listing, prune, relay, retry, show
 from tasks_app.commands.celery_command import CeleryCommand, beat, flower, worker
-from tasks_app.commands.trouble import explain
 from tasks_app.exceptions import TasksAppError
+from tasks_app.trouble import explain
 
 
 class SubCommand(Protocol):

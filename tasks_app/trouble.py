@@ -1,9 +1,10 @@
 """What to tell an operator when the database does not play along: one line and a remedy."""
 
 from django.db import Error, connections
+from django.db.migrations.loader import MigrationLoader
 
 from tasks_app.conf import conf
-from tasks_app.doctor.database import unapplied_migrations
+from tasks_app.models import Outcome
 
 
 def explain(error: Error) -> str:
@@ -30,6 +31,13 @@ def missing_tables() -> str:
         f"The tables of tasks_app are not up to date in the database {conf.DATABASE!r} (missing: "
         f"{names}): run `manage.py migrate{option}`."
     )
+
+
+def unapplied_migrations() -> list[str]:
+    """Return names of this app's migrations that the database does not have."""
+    loader = MigrationLoader(connections[conf.DATABASE])
+    ours = (key for key in loader.graph.nodes if key[0] == Outcome._meta.app_label)
+    return sorted(name for app, name in ours if (app, name) not in loader.applied_migrations)
 
 
 def _line(error: Error) -> str:

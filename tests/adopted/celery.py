@@ -1,0 +1,11 @@
+"""The project's own Celery app, as Celery's documentation has it."""
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.adopted.settings")
+
+app = Celery("adopted")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()

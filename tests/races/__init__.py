@@ -1,0 +1,1 @@
+"""Two connections that want the same row: exactly one of them gets it."""
