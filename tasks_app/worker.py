@@ -172,7 +172,7 @@ def _bind(options: TaskOptions, args: Any, kwargs: Any) -> None:
 def _succeed(run: Run, options: TaskOptions, value: Any) -> None:
     limit = options.max_result_bytes or conf.MAX_RESULT_BYTES
     result_json, omitted = arguments.encode_result(value, max_bytes=limit)
-    with transaction.atomic(using=conf.DATABASE):
+    with transaction.atomic(using=conf.DATABASE, savepoint=False):
         outcomes.succeed(run.lease, result_json, omitted or "", run.take_progress())
         if run.outcome.options_json:
             result = None if result_json is None else arguments.decode(result_json)
