@@ -6,13 +6,13 @@ happened. This is the only module that makes outcomes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connections, transaction
 from django.utils import timezone
 
 from tasks_app import arguments, context, signals
@@ -80,15 +80,13 @@ def enqueue(call: Call) -> Outcome:
     """
     outcome = _build(call)
     key = _key_of(call, outcome)
-    if key is None:
-        _insert(outcome, own_id=call.options.task_id is not None)
-    else:
-        with transaction.atomic(using=conf.DATABASE):
-            existing = reserve(key)
-            if existing is not None:
-                existing.created = False
-                return existing
-            _insert(outcome, own_id=call.options.task_id is not None)
+    own_id = call.options.task_id is not None
+    with nullcontext() if key is None else _transaction(savepoint=own_id):
+        existing = None if key is None else reserve(key)
+        if existing is not None:
+            existing.created = False
+            return existing
+        _insert(outcome, own_id=own_id)
     if signals.enqueued.has_listeners():
         signals.enqueued.send_robust(Outcome, outcome=outcome)
     return outcome
@@ -129,7 +127,7 @@ def enqueue_many(
         new = [place for place in range(len(calls)) if place not in existing]
         if new:
             shared = _blank(calls[0], ids[0])
-            columns = {
+            columns: dict[str, Sequence[Any]] = {
                 "id": [ids[place] for place in new],
                 "args_json": [texts[place][0] for place in new],
                 "kwargs_json": [texts[place][1] for place in new],
@@ -228,6 +226,19 @@ def _blank(call: Call, outcome_id: UUID) -> Outcome:
         task.expires if options.expires is None else options.expires, "expires"
     )
     return outcome
+
+
+def _transaction(*, savepoint: bool) -> AbstractContextManager[Any]:
+    """
+    Return the caller's transaction, or a new one where there is none.
+
+    Without a savepoint an error may leave a key without its outcome in the caller's transaction:
+    such a key is free. What the caller may survive, a conflict, is raised before anything is
+    written.
+    """
+    if connections[conf.DATABASE].in_atomic_block and not savepoint:
+        return nullcontext()
+    return transaction.atomic(using=conf.DATABASE)
 
 
 def _insert(outcome: Outcome, *, own_id: bool) -> None:

@@ -12,10 +12,10 @@ rescuer picks up.
 
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
-from django.db.models import DurationField, F, Q, QuerySet
+from django.db.models import DurationField, F, Field, Q, QuerySet
 from django.db.models.functions import Coalesce
 
 from tasks_app.clock import DatabaseNow
@@ -23,8 +23,8 @@ from tasks_app.conf import conf
 from tasks_app.exceptions import LeaseLost
 from tasks_app.leases import Failure, Lease
 from tasks_app.models import Attempt, Outcome, Progress
-from tasks_app.states import AttemptState, Reason, State
 from tasks_app.statements import Prepared, Slot, update_one
+from tasks_app.states import AttemptState, Reason, State
 
 NO_FAILURE = Failure()
 #: The guard that asks for nothing more than the fence.
@@ -32,7 +32,7 @@ ANYHOW = Q()
 
 
 def _slot(name: str, field: str = "") -> Slot:
-    return Slot(name, Outcome._meta.get_field(field or name))
+    return Slot(name, cast("Field[Any, Any]", Outcome._meta.get_field(field or name)))
 
 
 @cache
@@ -80,7 +80,7 @@ def _success(*progress: str) -> Prepared:
             **{name: _slot(name) for name in progress},
         },
         follows=Attempt(
-            outcome_id=_slot("id"),
+            outcome_id=_slot("id"),  # type: ignore[misc]  # a slot stands for any value
             number=_slot("number", "attempt"),
             fence=_slot("fence"),
             state=AttemptState.SUCCEEDED,

@@ -38,7 +38,7 @@ class Slot(Expression):
         super().__init__(output_field=field)
         self.name = name
 
-    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
+    def as_sql(self, compiler: Any, connection: Any) -> Any:
         return "%s", [self]
 
 
@@ -156,7 +156,7 @@ class _Given(Expression):
         fields = Outcome._meta.concrete_fields
         super().__init__(output_field=next(field for field in fields if field.attname == name))
 
-    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
+    def as_sql(self, compiler: Any, connection: Any) -> Any:
         name = connection.ops.quote_name(self.field.attname)
         return f"given.{name}::{self.field.db_type(connection)}", []
 
