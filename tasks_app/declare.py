@@ -210,11 +210,11 @@ class Using(Generic[P, R]):
     def enqueue_many(self, calls: Iterable[Sequence[Any] | Mapping[str, Any]]) -> list[UUID]:
         """See `OutcomeTask.enqueue_many`."""
         name, options = self.task.name, self.task.options
-        wishes = [Call(name, options, *_arguments(call), self.options) for call in calls]
+        given = [_arguments(call) for call in calls]
         if self.task.app.conf.task_always_eager:
             write = self.task._enqueue  # noqa: SLF001 - the task's other half
-            return [write(wish.args, wish.kwargs, wish.options).id for wish in wishes]
-        return outbox_side.enqueue_many(wishes)
+            return [write(*arguments, self.options).id for arguments in given]
+        return outbox_side.enqueue_many(name, options, given, self.options)
 
 
 class AdoptedTask(OutcomeTask[..., Any]):

@@ -6,13 +6,14 @@ happened. This is the only module that makes outcomes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connections, transaction
 from django.utils import timezone
 
 from tasks_app import arguments, context, signals
@@ -24,10 +25,8 @@ from tasks_app.exceptions import ConfigurationError, IdempotencyConflict, Invali
 from tasks_app.idempotency import Key, hand_over, reserve, reserve_many
 from tasks_app.models import Outcome, outcome_uuid
 from tasks_app.options import TaskOptions, read_priority, read_queue
+from tasks_app.statements import BATCH, copies, insert_copies
 from tasks_app.uuid7 import uuid7
-
-#: Rows per INSERT of a bulk enqueue.
-BATCH = 2_000
 
 When = datetime | timedelta | float
 
@@ -52,6 +51,9 @@ class CallOptions:
     kept: Mapping[str, Any] = field(default_factory=dict)
 
 
+PLAIN = CallOptions()
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One wish to run a task."""
@@ -60,7 +62,7 @@ class Call:
     task: TaskOptions
     args: Sequence[Any]
     kwargs: Mapping[str, Any]
-    options: CallOptions = CallOptions()
+    options: CallOptions = PLAIN
 
 
 def enqueue(call: Call) -> Outcome:
@@ -80,23 +82,32 @@ def enqueue(call: Call) -> Outcome:
     """
     outcome = _build(call)
     key = _key_of(call, outcome)
-    if key is None:
-        _insert(outcome, own_id=call.options.task_id is not None)
-    else:
-        with transaction.atomic(using=conf.DATABASE):
-            existing = reserve(key)
-            if existing is not None:
-                existing.created = False
-                return existing
-            _insert(outcome, own_id=call.options.task_id is not None)
+    own_id = call.options.task_id is not None
+    with nullcontext() if key is None else _transaction(savepoint=own_id):
+        existing = None if key is None else reserve(key)
+        if existing is not None:
+            existing.created = False
+            return existing
+        _insert(outcome, own_id=own_id)
     if signals.enqueued.has_listeners():
         signals.enqueued.send_robust(Outcome, outcome=outcome)
     return outcome
 
 
-def enqueue_many(calls: Iterable[Call]) -> list[UUID]:
+def enqueue_many(
+    task_name: str,
+    task: TaskOptions,
+    given: Iterable[tuple[Sequence[Any], Mapping[str, Any]]],
+    options: CallOptions = PLAIN,
+) -> list[UUID]:
     """
-    Record many wishes in one atomic bulk write.
+    Record many calls of one task in one atomic bulk write.
+
+    Args:
+        task_name: The task's name.
+        task: What its declaration said.
+        given: Positional and keyword arguments of each call.
+        options: What all calls say beyond their arguments.
 
     Returns:
         The ids in the order of the calls; of the existing outcome where a key was taken.
@@ -104,21 +115,38 @@ def enqueue_many(calls: Iterable[Call]) -> list[UUID]:
     Raises:
         TypeError, InvalidArgument, IdempotencyConflict: nothing is written then.
     """
-    prepared = list(calls)
-    outcomes = [_build(call) for call in prepared]
+    calls = [Call(task_name, task, args, kwargs, options) for args, kwargs in given]
+    texts = [_encode(call) for call in calls]
+    ids = [uuid7() for _ in calls]
+    key_texts = [_key_text(call) for call in calls]
     keys = {
-        position: key
-        for position, (call, outcome) in enumerate(zip(prepared, outcomes, strict=True))
-        if (key := _key_of(call, outcome)) is not None
+        place: Key(task_name, key, arguments.digest(*texts[place]), ids[place])
+        for place, key in enumerate(key_texts)
+        if key is not None
     }
-    with transaction.atomic(using=conf.DATABASE):
+    with transaction.atomic(using=conf.DATABASE) if keys else nullcontext():
         existing = reserve_many(keys)
-        new = [outcome for position, outcome in enumerate(outcomes) if position not in existing]
-        Outcome.objects.bulk_create(new, batch_size=BATCH)
-    if signals.enqueued.has_listeners():
-        for outcome in new:
-            signals.enqueued.send_robust(Outcome, outcome=outcome)
-    return [existing.get(position, outcome.id) for position, outcome in enumerate(outcomes)]
+        new = [place for place in range(len(calls)) if place not in existing]
+        if new:
+            shared = _blank(calls[0], ids[0])
+            columns: dict[str, Sequence[Any]] = {
+                "id": [ids[place] for place in new],
+                "args_json": [texts[place][0] for place in new],
+                "kwargs_json": [texts[place][1] for place in new],
+                "idempotency_key": [key_texts[place] for place in new],
+            }
+            if shared.root_id == shared.id:
+                columns["root_id"] = columns["id"]
+            _insert_many(shared, columns)
+    return [existing.get(place, outcome_id) for place, outcome_id in enumerate(ids)]
+
+
+def _insert_many(shared: Outcome, columns: Mapping[str, Sequence[Any]]) -> None:
+    if not signals.enqueued.has_listeners():
+        insert_copies(shared, columns)
+        return
+    for outcome in Outcome.objects.bulk_create(copies(shared, columns), batch_size=BATCH):
+        signals.enqueued.send_robust(Outcome, outcome=outcome)
 
 
 def replay(outcome: Outcome, task: TaskOptions, owner: Any = None) -> Outcome:
@@ -160,12 +188,22 @@ def replay(outcome: Outcome, task: TaskOptions, owner: Any = None) -> Outcome:
 
 
 def _build(call: Call) -> Outcome:
+    args_json, kwargs_json = _encode(call)
+    outcome = _blank(call, _id_of(call.options))
+    outcome.args_json, outcome.kwargs_json = args_json, kwargs_json
+    outcome.idempotency_key = _key_text(call)
+    return outcome
+
+
+def _encode(call: Call) -> tuple[str, str]:
+    encoded = arguments.encode_arguments(call.args, call.kwargs, max_bytes=conf.MAX_ARGUMENT_BYTES)
+    call.task.signature.bind(*call.args, **call.kwargs)
+    return encoded
+
+
+def _blank(call: Call, outcome_id: UUID) -> Outcome:
+    """Return an outcome that lacks only the call's arguments and key."""
     options, task = call.options, call.task
-    args_json, kwargs_json = arguments.encode_arguments(
-        call.args, call.kwargs, max_bytes=conf.MAX_ARGUMENT_BYTES
-    )
-    task.signature.bind(*call.args, **call.kwargs)
-    outcome_id = _id_of(options)
     parent = context.lineage()
     due = _moment(options.run_after, "run_after")
     outcome = Outcome(
@@ -178,8 +216,6 @@ def _build(call: Call) -> Outcome:
         priority=task.priority
         if options.priority is None
         else read_priority("priority", options.priority),
-        args_json=args_json,
-        kwargs_json=kwargs_json,
         max_attempts=task.policy.max_attempts,
         request_id=context.request_id() or context.new_request_id(),
         root_id=options.root_id or (parent.root_id if parent else outcome_id),
@@ -188,7 +224,6 @@ def _build(call: Call) -> Outcome:
         group_id=options.group_id,
         group_index=options.group_index,
         replay_of=options.replay_of,
-        idempotency_key=_key_text(call),
         options_json=_kept_text({"limits": _limits(task), **options.kept}),
     )
     if due is not None:
@@ -197,6 +232,19 @@ def _build(call: Call) -> Outcome:
         task.expires if options.expires is None else options.expires, "expires"
     )
     return outcome
+
+
+def _transaction(*, savepoint: bool) -> AbstractContextManager[Any]:
+    """
+    Return the caller's transaction, or a new one where there is none.
+
+    Without a savepoint an error may leave a key without its outcome in the caller's transaction:
+    such a key is free. What the caller may survive, a conflict, is raised before anything is
+    written.
+    """
+    if connections[conf.DATABASE].in_atomic_block and not savepoint:
+        return nullcontext()
+    return transaction.atomic(using=conf.DATABASE)  # type: ignore[no-any-return]  # a gap of the stubs
 
 
 def _insert(outcome: Outcome, *, own_id: bool) -> None:

@@ -67,7 +67,7 @@ def reserve(key: Key) -> Outcome | None:
 
 def reserve_many(keys: Mapping[int, Key]) -> dict[int, UUID]:
     """
-    Take many keys at once, in a few statements.
+    Take many keys; one statement for each that is free.
 
     Args:
         keys: The keys by the position of their call.

@@ -53,9 +53,9 @@ def take_due(limit: int, known_tasks: Iterable[str]) -> Batch:
     """
     batch = Batch()
     for queue in waiting_queues():
-        room = min(limit - len(batch.rows), conf.MAX_IN_FLIGHT - in_flight(queue))
-        if room > 0:
-            _take_from(queue, room, frozenset(known_tasks), batch)
+        left = limit - len(batch.rows)
+        if left and (room := _room(queue, limit)):
+            _take_from(queue, min(left, room), frozenset(known_tasks), batch)
     return batch
 
 
@@ -80,6 +80,17 @@ def in_flight(queue: str) -> int:
         announce_at__gt=DatabaseNow(),
     )
     return rows.values("pk")[: conf.MAX_IN_FLIGHT].count()
+
+
+def _room(queue: str, limit: int) -> int:
+    """
+    Return how many more messages a queue may hold; 0 while that is not worth a look.
+
+    A queue that is nearly full has enough to do. Topping it up for each claim would cost several
+    statements for each outcome instead of for each batch.
+    """
+    room = int(conf.MAX_IN_FLIGHT - in_flight(queue))
+    return room if room >= min(limit, max(conf.MAX_IN_FLIGHT // 2, 1)) else 0
 
 
 def put_back(ids: Sequence[UUID]) -> None:

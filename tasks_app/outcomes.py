@@ -11,10 +11,11 @@ rescuer picks up.
 """
 
 from datetime import datetime, timedelta
-from typing import Any
+from functools import cache
+from typing import Any, cast
 from uuid import UUID
 
-from django.db.models import F, Q, QuerySet
+from django.db.models import DurationField, F, Field, Q, QuerySet
 from django.db.models.functions import Coalesce
 
 from tasks_app.clock import DatabaseNow
@@ -22,12 +23,71 @@ from tasks_app.conf import conf
 from tasks_app.exceptions import LeaseLost
 from tasks_app.leases import Failure, Lease
 from tasks_app.models import Attempt, Outcome, Progress
-from tasks_app.statements import update_one, update_returning
+from tasks_app.statements import Prepared, Slot, update_one
 from tasks_app.states import AttemptState, Reason, State
 
 NO_FAILURE = Failure()
 #: The guard that asks for nothing more than the fence.
 ANYHOW = Q()
+
+
+def _slot(name: str, field: str = "") -> Slot:
+    return Slot(name, cast("Field[Any, Any]", Outcome._meta.get_field(field or name)))
+
+
+@cache
+def _claim(names: int) -> Prepared:
+    """Return the claim by a task that answers to so many names."""
+    now = DatabaseNow()
+    return Prepared(
+        Outcome.objects.filter(
+            Q(expires_at__isnull=True) | Q(expires_at__gt=now),
+            pk=_slot("id"),
+            state=State.PENDING,
+            task_name__in=[_slot(f"name{place}", "task_name") for place in range(names)],
+            run_at__lte=now,
+            cancel_requested_at__isnull=True,
+        ),
+        {
+            "state": State.RUNNING,
+            "attempt": F("attempt") + 1,
+            "fence": F("fence") + 1,
+            "worker": _slot("worker"),
+            "claimed_at": now,
+            "lease_until": now + Slot("lease", DurationField()),
+            "started_at": Coalesce(F("started_at"), now),
+            "progress_done": None,
+            "progress_total": None,
+            "progress_message": "",
+        },
+    )
+
+
+@cache
+def _success(*progress: str) -> Prepared:
+    """Return the statement that ends a run well and records it, with these progress fields."""
+    return Prepared(
+        Outcome.objects.filter(pk=_slot("id"), state=State.RUNNING, fence=_slot("fence")),
+        {
+            "state": State.SUCCEEDED,
+            "finished_at": DatabaseNow(),
+            "finish_fence": _slot("fence"),
+            "lease_until": None,
+            "claimed_at": None,
+            "result_json": _slot("result_json"),
+            "result_omitted": _slot("result_omitted"),
+            "error": "",
+            **{name: _slot(name) for name in progress},
+        },
+        follows=Attempt(
+            outcome_id=_slot("id"),  # type: ignore[misc]  # a slot stands for any value
+            number=_slot("number", "attempt"),
+            fence=_slot("fence"),
+            state=AttemptState.SUCCEEDED,
+            worker=_slot("worker"),
+            started_at=_slot("started_at"),
+        ),
+    )
 
 
 def claim(outcome_id: UUID, names: frozenset[str], worker: str) -> Outcome | None:
@@ -44,28 +104,8 @@ def claim(outcome_id: UUID, names: frozenset[str], worker: str) -> Outcome | Non
     Returns:
         The running outcome, or None if it is not this task's, not due, or no longer pending.
     """
-    now = DatabaseNow()
-    rows = Outcome.objects.filter(
-        Q(expires_at__isnull=True) | Q(expires_at__gt=now),
-        pk=outcome_id,
-        state=State.PENDING,
-        task_name__in=names,
-        run_at__lte=now,
-        cancel_requested_at__isnull=True,
-    )
-    return update_returning(
-        rows,
-        state=State.RUNNING,
-        attempt=F("attempt") + 1,
-        fence=F("fence") + 1,
-        worker=worker,
-        claimed_at=now,
-        lease_until=now + conf.LEASE,
-        started_at=Coalesce(F("started_at"), now),
-        progress_done=None,
-        progress_total=None,
-        progress_message="",
-    )
+    known = {f"name{place}": name for place, name in enumerate(sorted(names))}
+    return _claim(len(known)).run_returning(id=outcome_id, worker=worker, lease=conf.LEASE, **known)
 
 
 def renew(lease: Lease, progress: Progress | None = None) -> bool:
@@ -96,15 +136,19 @@ def succeed(
     Raises:
         LeaseLost: somebody else ended this run; the transaction must be rolled back.
     """
-    _end(
-        lease,
-        State.SUCCEEDED,
+    reported = _progress_values(progress)
+    ended = _success(*reported).run(
+        id=lease.outcome_id,
+        fence=lease.fence,
+        number=lease.number,
+        worker=lease.worker,
+        started_at=lease.started_at,
         result_json=result_json,
         result_omitted=omitted,
-        error="",
-        **_progress_values(progress),
+        **reported,
     )
-    _record(lease, lease.number, AttemptState.SUCCEEDED)
+    if not ended:
+        raise LeaseLost(lease.outcome_id, lease.fence)
 
 
 def fail(lease: Lease, reason: Reason, failure: Failure = NO_FAILURE) -> None:

@@ -9,7 +9,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from typing import TypeVar
 
 from celery import Celery
 from celery.utils.time import get_exponential_backoff_interval
@@ -24,6 +24,8 @@ from tasks_app.options import declared
 from tasks_app.wakeups import Wakeup
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: Rows per look at the outbox.
 BATCH = 200
@@ -44,6 +46,11 @@ class Counts:
     @property
     def found_work(self) -> bool:
         return bool(self.announced or self.expired or self.given_up)
+
+    @property
+    def found_more(self) -> bool:
+        """Tell whether there may be more work than one look takes."""
+        return self.announced >= BATCH
 
 
 class Relay:
@@ -69,55 +76,56 @@ class Relay:
         with database_section(conf.DATABASE, keep=True):
             batch = outbox.take_due(BATCH, declared.keys())
         self._tell(batch)
-        rung = self._ring(batch.rows)
-        rest = [row.pk for row in batch.rows[rung:]]
-        if rest:
+        rows = batch.rows
+        rung = not rows or self._ring(rows)
+        if not rung:
             with database_section(conf.DATABASE, keep=True):
-                outbox.put_back(rest)
-        return Counts(rung, len(rest), len(batch.expired), len(batch.given_up))
+                outbox.put_back([row.pk for row in rows])
+        answered, unanswered = (len(rows), 0) if rung else (0, len(rows))
+        return Counts(answered, unanswered, len(batch.expired), len(batch.given_up))
 
     def run(self) -> None:
         """Look, ring and wait until `stop` is called."""
         wakeup = Wakeup()
         while not self._stopping.is_set():
             wakeup.before_look()
-            found = self._attempt("database", self._look)
+            counts = self._attempt("database", self._look) or Counts()
             if self._broken:
                 self._stopping.wait(self._backoff())
-            else:
-                wakeup.wait(self._stopping.is_set, found=bool(found))
+            elif not counts.found_more:
+                wakeup.wait(self._stopping.is_set, found=counts.found_work)
         self.publisher.close()
 
     def stop(self) -> None:
         """Let `run` return after the look in progress."""
         self._stopping.set()
 
-    def _look(self) -> bool:
+    def _look(self) -> Counts:
         self.housekeeper.run_if_due()
-        return self.run_once().found_work
+        return self.run_once()
 
-    def _ring(self, rows: list[Outcome]) -> int:
-        """Ring for rows until the broker refuses one; return how many it took."""
-        for position, row in enumerate(rows):
-            if not self._attempt("broker", partial(self._ring_for, row)):
-                return position
-            if signals.announced.has_listeners():
+    def _ring(self, rows: list[Outcome]) -> bool:
+        """Ring for rows; tell whether the broker took them all."""
+        if self._attempt("broker", lambda: self.publisher.ring(rows)) is None:
+            return False
+        if signals.announced.has_listeners():
+            for row in rows:
                 signals.announced.send_robust(Outcome, outcome=row)
-        return len(rows)
-
-    def _ring_for(self, row: Outcome) -> bool:
-        self.publisher.ring(row)
         return True
 
-    def _attempt(self, part: str, act: Callable[[], bool]) -> bool:
-        """Do an act; log once when its part of the world goes away and once when it is back."""
+    def _attempt(self, part: str, act: Callable[[], T]) -> T | None:
+        """
+        Do an act, or return None if its part of the world is away.
+
+        Logs once when it goes away and once when it is back.
+        """
         try:
             done = act()
         except (BrokerDown, DatabaseError) as error:
             if part not in self._broken:
                 logger.warning("The relay lost its %s; waiting: %s", part, error)
             self._broken[part] = self._broken.get(part, 0) + 1
-            return False
+            return None
         if self._broken.pop(part, None):
             logger.info("The relay has its %s back", part)
         return done

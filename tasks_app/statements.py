@@ -1,18 +1,29 @@
 """
-Conditional UPDATEs that tell what they hit.
+Conditional UPDATEs that tell what they hit, and statements whose SQL is made once.
 
 PostgreSQL and SQLite return the written row from the UPDATE itself; MariaDB has no
 `UPDATE … RETURNING`, so there the row is read in the same transaction, while it is locked.
+
+Building a query through Django's ORM costs more than running it, so the statements of every run
+are compiled once per database, from the same querysets, with slots for what each run brings.
 """
 
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from django.db import connections, transaction
-from django.db.models import QuerySet
-from django.db.models.sql import UpdateQuery
+from django.db.models import Expression, Field, Model, QuerySet
+from django.db.models.expressions import DatabaseDefault
+from django.db.models.sql import InsertQuery, UpdateQuery
 
 from tasks_app.conf import conf
 from tasks_app.models import Outcome
+
+#: Rows per INSERT where each row's values are sent in full.
+BATCH = 2_000
 
 
 def update_one(rows: QuerySet[Outcome], **values: Any) -> bool:
@@ -20,50 +31,205 @@ def update_one(rows: QuerySet[Outcome], **values: Any) -> bool:
     return rows.update(**values) > 0
 
 
-def update_returning(rows: QuerySet[Outcome], **values: Any) -> Outcome | None:
-    """
-    Run one guarded UPDATE of at most one row and return the row as written, or None.
+class Slot(Expression):
+    """The place of a value that every execution of a statement brings, by name."""
 
-    One statement in autocommit on PostgreSQL and SQLite; on MariaDB two, in one transaction.
+    def __init__(self, name: str, field: Field[Any, Any]) -> None:
+        super().__init__(output_field=field)
+        self.name = name
+
+    def as_sql(self, compiler: Any, connection: Any) -> Any:
+        return "%s", [self]
+
+
+class Sql:
+    """A statement's text and its parameters, some of which are slots."""
+
+    def __init__(self, text: str, params: Iterable[Any] = ()) -> None:
+        self.text = text
+        self.params = tuple(params)
+
+    def __add__(self, other: Sql) -> Sql:
+        return Sql(self.text + other.text, self.params + other.params)
+
+    def bound(self, values: Mapping[str, Any], connection: Any) -> list[Any]:
+        """Return the parameters with each slot's value as the database wants it."""
+        return [
+            param.field.get_db_prep_value(values[param.name], connection)
+            if isinstance(param, Slot)
+            else param
+            for param in self.params
+        ]
+
+
+class Prepared:
+    """
+    A guarded UPDATE of at most one outcome, compiled once per kind of database.
+
+    Args:
+        rows: The guarded rows; slots wherever a run brings a value.
+        values: What the UPDATE sets; slots likewise.
+        follows: A row to insert if the UPDATE hit; slots likewise.
+    """
+
+    def __init__(
+        self, rows: QuerySet[Outcome], values: Mapping[str, Any], follows: Model | None = None
+    ) -> None:
+        self.rows = rows
+        self.values = values
+        self.follows = follows
+        self._made: dict[str, _Made] = {}
+
+    def run(self, **values: Any) -> bool:
+        """Run it, with the row that follows; return whether the UPDATE hit."""
+        connection = connections[conf.DATABASE]
+        made = self._for(connection)
+        with connection.cursor() as cursor:
+            for sql in made.acts:
+                cursor.execute(sql.text, sql.bound(values, connection))
+                if cursor.rowcount < 1:
+                    return False
+        return True
+
+    def run_returning(self, **values: Any) -> Outcome | None:
+        """
+        Run it and return the row as written, or None; its commit does not wait for the disk.
+
+        One statement in autocommit on PostgreSQL and SQLite; on MariaDB two, in one transaction.
+        """
+        connection = connections[conf.DATABASE]
+        made = self._for(connection)
+        if connection.vendor == "mysql":
+            return self._run_then_read(values)
+        # What a crash forgets is claimed again: the commit need not be on disk.
+        hasty = connection.vendor == "postgresql" and not connection.in_atomic_block
+        sql = made.returning_hastily if hasty else made.returning
+        with connection.cursor() as cursor:
+            cursor.execute(sql.text, sql.bound(values, connection))
+            row = cursor.fetchone()
+        return None if row is None else made.outcome(row, connection)
+
+    def _run_then_read(self, values: Mapping[str, Any]) -> Outcome | None:
+        with transaction.atomic(using=conf.DATABASE, savepoint=False):
+            return Outcome.objects.get(pk=values["id"]) if self.run(**values) else None
+
+    def _for(self, connection: Any) -> _Made:
+        if connection.vendor not in self._made:
+            self._made[connection.vendor] = _Made(self, connection)
+        return self._made[connection.vendor]
+
+
+def insert_copies(row: Outcome, columns: Mapping[str, Sequence[Any]]) -> None:
+    """
+    Insert many outcomes that differ in a few columns only, by those columns' attribute names.
+
+    One statement on PostgreSQL, in which everything shared stands once; elsewhere Django's
+    multi-row INSERT, in a transaction of its own if there is none.
     """
     connection = connections[conf.DATABASE]
-    if connection.vendor == "mysql":
-        return _update_then_read(rows, values)
-    query: Any = rows.query.chain(UpdateQuery)
-    query.add_update_values(values)
-    sql, params = query.get_compiler(connection=connection).as_sql()
-    fields = Outcome._meta.concrete_fields
-    columns = ", ".join(connection.ops.quote_name(str(field.column)) for field in fields)
-    extra = _no_wait_for_disk(connection)
+    if connection.vendor != "postgresql":
+        Outcome.objects.bulk_create(copies(row, columns), batch_size=BATCH)
+        return
+    template = next(copies(row, {name: [_Given(name)] for name in columns}))
+    into, values = _insert(template, connection)
+    # JSON is the one list of texts that Python and PostgreSQL both take apart in C.
+    lists = ", ".join(["json_array_elements_text(%s::json)"] * len(columns))
+    names = ", ".join(connection.ops.quote_name(name) for name in columns)
+    source = Sql(f" FROM ROWS FROM ({lists}) AS given ({names})")
+    sql = into + Sql("SELECT ") + values + source
+    texts = [json.dumps(list(column), default=str) for column in columns.values()]
     with connection.cursor() as cursor:
-        cursor.execute(f"{sql} RETURNING {columns}{extra}", params)
-        row = cursor.fetchone()
-    return None if row is None else _outcome(connection, fields, row)
+        cursor.execute(sql.text, [*sql.params, *texts])
 
 
-def _update_then_read(rows: QuerySet[Outcome], values: dict[str, Any]) -> Outcome | None:
-    with transaction.atomic(using=conf.DATABASE):
-        found = rows.select_for_update().values_list("pk", flat=True).first()
-        if found is None:
-            return None
-        Outcome.objects.filter(pk=found).update(**values)
-        return Outcome.objects.get(pk=found)
+def copies(row: Outcome, columns: Mapping[str, Sequence[Any]]) -> Iterator[Outcome]:
+    """Make the unsaved outcomes that `insert_copies` would insert."""
+    shared = {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}
+    for values in zip(*columns.values(), strict=True):
+        yield Outcome(**{**shared, **dict(zip(columns, values, strict=True))})
 
 
-def _no_wait_for_disk(connection: Any) -> str:
-    # A claim that a crash forgets is claimed again: its commit need not be on disk.
-    if connection.vendor == "postgresql" and not connection.in_atomic_block:
-        return ", set_config('synchronous_commit', 'off', true)"
-    return ""
+class _Given(Expression):
+    """A column of the list of texts that `insert_copies` sends, as its own type."""
+
+    def __init__(self, name: str) -> None:
+        fields = Outcome._meta.concrete_fields
+        super().__init__(output_field=next(field for field in fields if field.attname == name))
+
+    def as_sql(self, compiler: Any, connection: Any) -> Any:
+        name = connection.ops.quote_name(self.field.attname)
+        return f"given.{name}::{self.field.db_type(connection)}", []
 
 
-def _outcome(connection: Any, fields: Any, row: Any) -> Outcome:
-    values = []
-    for field, value in zip(fields, row, strict=False):
-        for convert in (
-            *connection.ops.get_db_converters(field.cached_col),
-            *field.get_db_converters(connection),
-        ):
-            value = convert(value, field.cached_col, connection)  # noqa: PLW2901 - Django's chain of converters
-        values.append(value)
-    return Outcome.from_db(conf.DATABASE, [field.attname for field in fields], values)
+def _insert(row: Model, connection: Any) -> tuple[Sql, Sql]:
+    """Return `INSERT INTO … (…)` and the values of a row; the database fills in its defaults."""
+    meta, quote = row._meta, connection.ops.quote_name
+    values = {field: getattr(row, field.attname) for field in meta.concrete_fields}
+    given = {
+        field: _place(field, value, connection)
+        for field, value in values.items()
+        if not isinstance(value, DatabaseDefault) and field is not meta.auto_field
+    }
+    columns = ", ".join(quote(field.column) for field in given)
+    places = ", ".join(place.text for place in given.values())
+    params = [param for place in given.values() for param in place.params]
+    return Sql(f"INSERT INTO {quote(meta.db_table)} ({columns}) "), Sql(places, params)
+
+
+def _place(field: Field[Any, Any], value: Any, connection: Any) -> Sql:
+    if not hasattr(value, "resolve_expression"):
+        return Sql("%s", [field.get_db_prep_save(value, connection)])
+    compiler = InsertQuery(field.model).get_compiler(connection=connection)
+    return Sql(*compiler.compile(value.resolve_expression(compiler.query, for_save=True)))
+
+
+class _Made:
+    """A prepared statement in the SQL of one kind of database."""
+
+    def __init__(self, prepared: Prepared, connection: Any) -> None:
+        query: Any = prepared.rows.query.chain(UpdateQuery)
+        query.add_update_values(dict(prepared.values))
+        update = Sql(*query.get_compiler(connection=connection).as_sql())
+        fields = Outcome._meta.concrete_fields
+        columns = ", ".join(connection.ops.quote_name(str(field.column)) for field in fields)
+        self.names = [field.attname for field in fields]
+        self.converters = list(_converters(connection))
+        self.acts = list(_acts(update, prepared.follows, connection))
+        self.returning = update + Sql(f" RETURNING {columns}")
+        self.returning_hastily = self.returning + Sql(
+            ", set_config('synchronous_commit', 'off', true)"
+        )
+
+    def outcome(self, row: Sequence[Any], connection: Any) -> Outcome:
+        """Return the row as a model's instance."""
+        values = list(row[: len(self.names)])
+        for place, column, converters in self.converters:
+            for convert in converters:
+                values[place] = convert(values[place], column, connection)
+        return Outcome.from_db(conf.DATABASE, self.names, values)
+
+
+def _acts(update: Sql, follows: Model | None, connection: Any) -> Iterator[Sql]:
+    """Return the UPDATE and what follows it: one statement where the database can."""
+    if follows is None:
+        yield update
+        return
+    into, values = _insert(follows, connection)
+    if connection.vendor == "postgresql":
+        hit = Sql("WITH hit AS (") + update + Sql(" RETURNING 1) ")
+        yield hit + into + Sql("SELECT ") + values + Sql(" FROM hit")
+    else:
+        yield update
+        yield into + Sql("VALUES (") + values + Sql(")")
+
+
+def _converters(connection: Any) -> Iterator[tuple[int, Any, list[Any]]]:
+    """Return what Django does to read each column of an outcome, where it does anything."""
+    for place, field in enumerate(Outcome._meta.concrete_fields):
+        column: Any = field.cached_col
+        converters = [
+            *connection.ops.get_db_converters(column),
+            *column.get_db_converters(connection),
+        ]
+        if converters:
+            yield place, column, converters

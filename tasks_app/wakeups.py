@@ -31,10 +31,15 @@ class Wakeup:
         self._seen = self._stamp()
 
     def wait(self, is_stopped: Callable[[], bool], *, found: bool) -> None:
-        """Sleep until something may be due; shortly after work was found."""
+        """
+        Sleep until something may be due; only a moment after work was found.
+
+        The moment gathers what comes one by one: a look costs as much for a row as for many.
+        """
         longest = conf.RELAY_INTERVAL.total_seconds()
         self._wait = SHORTEST if found else min(self._wait * 2, longest)
         if found:
+            time.sleep(SHORTEST)
             return
         deadline = time.monotonic() + (longest if self._files else self._wait)
         while time.monotonic() < deadline and not is_stopped():

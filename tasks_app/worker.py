@@ -122,7 +122,7 @@ def _reconnecting(act: Callable[[], T]) -> T:
 def _perform(run: Run, options: TaskOptions, helper: Helper, *, durable: bool) -> Any:
     if not options.is_atomic:
         value = _call(run, options, helper)
-        _persist(run, lambda: _succeed(run, options, value))
+        _persist(run, lambda: _in_transaction(lambda: _succeed(run, options, value)))
         return value
     for repetition in range(REPETITIONS):
         try:
@@ -173,11 +173,10 @@ def _succeed(run: Run, options: TaskOptions, value: Any) -> None:
     limit = options.max_result_bytes or conf.MAX_RESULT_BYTES
     result_json, why = arguments.encode_result(value, max_bytes=limit)
     omitted = short_line(why or "")
-    with transaction.atomic(using=conf.DATABASE):
-        outcomes.succeed(run.lease, result_json, omitted, run.take_progress())
-        if run.outcome.options_json:
-            result = None if result_json is None else arguments.decode(result_json)
-            canvas.on_success(run.outcome, result, omitted)
+    outcomes.succeed(run.lease, result_json, omitted, run.take_progress())
+    if run.outcome.options_json:
+        result = None if result_json is None else arguments.decode(result_json)
+        canvas.on_success(run.outcome, result, omitted)
 
 
 def _has_committed(run: Run, error: DatabaseFailure) -> bool:

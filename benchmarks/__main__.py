@@ -1,0 +1,22 @@
+"""Run a benchmark: `python -m benchmarks drain` or `python -m benchmarks enqueue`."""
+
+import argparse
+
+from benchmarks import drain, enqueue
+
+
+def main() -> None:
+    """Read the command line and run what it names."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("benchmark", choices=("drain", "enqueue"))
+    parser.add_argument("--tasks", type=int, help="calls per contestant and round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", nargs="+", metavar="CONTESTANT", help="by default all")
+    given = parser.parse_args()
+    if given.benchmark == "drain":
+        drain.run(given.only or drain.CONTESTANTS, given.tasks or 5_000, given.rounds)
+    else:
+        enqueue.run(given.only or enqueue.CONTESTANTS, given.tasks or 10_000, given.rounds)
+
+
+main()

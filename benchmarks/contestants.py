@@ -1,0 +1,64 @@
+"""Contestants as processes: each gets its own interpreter, and servers that start empty."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.children import Child
+from tests.servers import PostgreSQL, Redis
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The servers and the folder of one benchmark."""
+
+    database: PostgreSQL
+    broker: Redis
+    folder: Path
+
+    @property
+    def stamps(self) -> Path:
+        return self.folder / "stamps"
+
+    def environment(self) -> Mapping[str, str]:
+        """Return the environment of every contestant's process."""
+        path = os.environ.get("PYTHONPATH", "")
+        return {
+            **os.environ,
+            "BENCHMARK_DATABASE": self.database.url,
+            "BENCHMARK_BROKER": self.broker.url,
+            "BENCHMARK_STAMPS": str(self.stamps),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), path])),
+        }
+
+    def run(self, *arguments: str) -> str:
+        """Run a Python module to its end in a contestant's environment; return its output."""
+        command = [sys.executable, "-m", *arguments]
+        run = subprocess.run(
+            command, env=self.environment(), cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
+        )
+        return run.stdout
+
+    def worker(self, contestant: str) -> Child:
+        """Start a contestant's worker with two processes."""
+        command = [
+            *(sys.executable, "-m", "celery", "-A", f"benchmarks.{contestant}"),
+            *("worker", "--pool", "prefork", "--concurrency", "2", "--loglevel", "WARNING"),
+        ]
+        log = self.folder / f"{contestant}.log"
+        return Child(contestant, command, log=log, environment=self.environment(), folder=ROOT)
+
+    def migrate(self) -> None:
+        """Make the tables of all contestants."""
+        self.run("django", "migrate", "--verbosity", "0", "--settings", "benchmarks.settings")
+
+    def clear(self) -> None:
+        """Empty the broker and the file of stamps."""
+        with self.broker.client() as client:
+            client.flushall()
+        self.stamps.write_bytes(b"")

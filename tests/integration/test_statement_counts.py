@@ -1,0 +1,184 @@
+"""
+What a call costs the database, pinned: statements, transactions, and waits for the disk.
+
+Each number is a promise to those who size a database. A change that adds a round trip to every
+outcome must change a line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+import pytest
+from celery.app.task import Context
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from tasks_app import outbox, worker
+from tasks_app.models import Outcome
+from tests.testapp import tasks
+from tests.testapp.models import Effect
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+#: What one successful run sends, in order; the helper itself sends nothing.
+RUN = {
+    "postgresql": ["UPDATE", "BEGIN", "WITH", "COMMIT"],
+    "sqlite": ["UPDATE", "BEGIN", "UPDATE", "INSERT", "COMMIT"],
+    "mysql": [
+        *("BEGIN", "UPDATE", "SELECT", "COMMIT"),
+        *("BEGIN", "UPDATE", "INSERT", "COMMIT"),
+    ],
+}
+
+#: What a commit of an outcome's row was to wait for, as the database saw it.
+WATCH = """
+    CREATE TABLE commits (number serial, state text, synchronous text, transaction bigint);
+    CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        INSERT INTO commits (state, synchronous, transaction)
+        VALUES (NEW.state, current_setting('synchronous_commit'), txid_current());
+        RETURN NULL;
+    END $$;
+    CREATE CONSTRAINT TRIGGER watch AFTER INSERT OR UPDATE ON tasks_app_outcome
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION watch();
+"""
+UNWATCH = "DROP TRIGGER watch ON tasks_app_outcome; DROP FUNCTION watch; DROP TABLE commits;"
+
+
+@pytest.fixture(autouse=True)
+def connected():
+    """Open the connection first: what Django asks a new one is no part of a call."""
+    connection.ensure_connection()
+    Outcome.objects.exists()
+
+
+@contextmanager
+def verbs() -> Iterator[list[str]]:
+    """Collect the first word of all that is sent to the database in the block."""
+    seen: list[str] = []
+    with CaptureQueriesContext(connection) as captured:
+        yield seen
+    seen += [query["sql"].split(maxsplit=1)[0] for query in captured.captured_queries]
+
+
+def run(outcome, task):
+    """Run an outcome as a worker's process does when its doorbell arrives."""
+    return worker.answer(task.name, task.options, task.run, Context(id=str(outcome.id)))
+
+
+def test_enqueueing_is_one_statement():
+    """An enqueue inside a transaction adds one INSERT to it, and outside commits by itself."""
+    with transaction.atomic(), verbs() as inside:
+        tasks.add.enqueue(1, 2)
+    with verbs() as alone:
+        tasks.add.enqueue(1, 2)
+    assert inside == alone == ["INSERT"]
+
+
+def test_enqueueing_with_a_key_is_two_statements():
+    """An idempotency key adds one INSERT."""
+    with transaction.atomic(), verbs() as inside:
+        tasks.record_once.enqueue("a key")
+    with verbs() as alone:
+        tasks.record_once.enqueue("another key")
+    assert inside == ["INSERT", "INSERT"]
+    assert alone == ["BEGIN", "INSERT", "INSERT", "COMMIT"]
+
+
+def test_many_calls_are_one_statement_on_postgresql():
+    """The number of calls does not show in the number of statements."""
+    with transaction.atomic(), verbs() as seen:
+        tasks.add.enqueue_many([(number, 1) for number in range(5_000)])
+    if connection.vendor == "postgresql":
+        assert seen == ["INSERT"]
+    assert set(seen) == {"INSERT"}
+    assert Outcome.objects.count() == 5_000
+
+
+def test_a_successful_run_costs_what_it_did():
+    """Claim, settlement and the attempt's row, in two transactions."""
+    outcome = tasks.add.enqueue(1, 2)
+    with verbs() as seen:
+        assert run(outcome, tasks.add) == 3
+    assert seen == RUN[connection.vendor]
+    outcome.refresh()
+    assert outcome.state == "succeeded"
+    assert [attempt.state for attempt in outcome.attempts.all()] == ["succeeded"]
+
+
+def test_a_helpers_own_statements_add_no_transaction():
+    """What an atomic helper writes commits with its outcome."""
+    key = uuid4().hex
+    outcome = tasks.record.enqueue(key)
+    with verbs() as seen:
+        run(outcome, tasks.record)
+    begin = len(seen) - 1 - seen[::-1].index("BEGIN")
+    assert seen.pop(begin + 1) == "INSERT"
+    assert seen == RUN[connection.vendor]
+    assert Effect.objects.filter(key=key).count() == 1
+
+
+def test_one_commit_of_a_run_waits_for_the_disk():
+    """The claim's commit need not be on disk, the settlement's must; there is no third one."""
+    if connection.vendor != "postgresql":
+        pytest.skip("only PostgreSQL lets one transaction leave the disk to later")
+    outcome = tasks.add.enqueue(1, 2)
+    with watched() as commits:
+        run(outcome, tasks.add)
+    assert [(state, waits) for state, waits, _transaction in commits] == [
+        ("running", "off"),
+        ("succeeded", "on"),
+    ]
+    assert len({transaction for _state, _waits, transaction in commits}) == 2
+
+
+def test_an_enqueue_waits_for_the_disk_after_a_run():
+    """The hasty claim leaves no mark on the connection."""
+    if connection.vendor != "postgresql":
+        pytest.skip("only PostgreSQL lets one transaction leave the disk to later")
+    run(tasks.add.enqueue(1, 2), tasks.add)
+    with watched() as commits:
+        tasks.add.enqueue(1, 2)
+    assert [waits for _state, waits, _transaction in commits] == ["on"]
+
+
+def test_a_look_of_the_relay_costs_the_same_for_one_row_and_for_many():
+    """Announcing is paid for by the batch."""
+    tasks.add.enqueue(1, 2)
+    with verbs() as one:
+        assert len(outbox.take_due(200, [tasks.add.name]).rows) == 1
+    tasks.add.enqueue_many([(number, 1) for number in range(200)])
+    with verbs() as many:
+        assert len(outbox.take_due(200, [tasks.add.name]).rows) == 200
+    assert one == many
+
+
+def test_a_nearly_full_queue_is_left_alone(settings):
+    """A queue is refilled once half of it is claimed, not after each claim."""
+    settings.TASKS_APP = {"MAX_IN_FLIGHT": 10}
+    ids = tasks.add.enqueue_many([(number, 1) for number in range(30)])
+    names = [tasks.add.name]
+    first = outbox.take_due(200, names).rows
+    assert len(first) == 10
+    assert set(ids) > {row.pk for row in first}
+    for row in first[:4]:
+        run(row, tasks.add)
+    assert outbox.take_due(200, names).rows == []
+    run(first[4], tasks.add)
+    assert len(outbox.take_due(200, names).rows) == 5
+
+
+@contextmanager
+def watched() -> Iterator[list[tuple[str, str, int]]]:
+    """Collect state, setting and transaction of every commit that touched an outcome's row."""
+    commits: list[tuple[str, str, int]] = []
+    with connection.cursor() as cursor:
+        cursor.execute(WATCH)
+        try:
+            yield commits
+            cursor.execute("SELECT state, synchronous, transaction FROM commits ORDER BY number")
+            commits += cursor.fetchall()
+        finally:
+            cursor.execute(UNWATCH)
