@@ -1,0 +1,102 @@
+"""The tables as the migrations make them, on the database of the run."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from django.core.management import call_command
+from django.db import IntegrityError, connection, transaction
+
+from tasks_app import outcomes
+from tasks_app.leases import Lease
+from tasks_app.models import Attempt, Chord, IdempotencyKey, Outcome
+from tasks_app.trouble import missing_tables
+from tests.integration.command_line import claimed, rewritten
+from tests.testapp.tasks import add, record_once
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+MODELS = (Outcome, Attempt, IdempotencyKey, Chord)
+
+
+def tables():
+    """Return those of the app's tables that are there."""
+    found = set(connection.introspection.table_names())
+    return found & {model._meta.db_table for model in MODELS}
+
+
+def columns():
+    """Return name, type and nullability of each column of the outcomes."""
+    with connection.cursor() as cursor:
+        described = connection.introspection.get_table_description(cursor, Outcome._meta.db_table)
+    return [(column.name, column.type_code, column.null_ok) for column in described]
+
+
+@pytest.fixture
+def migrated():
+    """Leave the tables there, whatever the test has made of them."""
+    yield
+    call_command("migrate", "tasks_app", verbosity=0)
+
+
+def test_the_migrations_say_what_the_models_say():
+    """`makemigrations` has nothing to add."""
+    output = io.StringIO()
+    call_command("makemigrations", "tasks_app", check=True, dry_run=True, stdout=output)
+    assert "No changes detected" in output.getvalue()
+
+
+@pytest.mark.usefixtures("migrated")
+def test_the_tables_go_and_come_back():
+    """Back to zero leaves nothing; from zero on the app works as before."""
+    before = columns()
+    call_command("migrate", "tasks_app", "zero", verbosity=0)
+    assert tables() == set()
+    assert "run `manage.py migrate`" in missing_tables()
+    call_command("migrate", "tasks_app", verbosity=0)
+    assert tables() == {model._meta.db_table for model in MODELS}
+    assert columns() == before
+    assert missing_tables() == ""
+    record_once.enqueue("key")
+    outcomes.succeed(Lease.of(claimed(add.enqueue(1, 2))), "3")
+    assert Outcome.objects.filter(state="succeeded").get().result == 3
+
+
+@pytest.mark.usefixtures("migrated")
+def test_the_tables_go_with_rows_in_them():
+    """Rows do not keep a project from leaving."""
+    outcomes.succeed(Lease.of(claimed(record_once.enqueue("key"))), "1")
+    call_command("migrate", "tasks_app", "zero", verbosity=0)
+    assert tables() == set()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"state": "unheard_of"},
+        {"state": "running"},
+        {"state": "succeeded"},
+        {"finished_at": "2026-01-01T00:00:00Z"},
+        {"lease_until": "2026-01-01T00:00:00Z"},
+        {"attempt": 1},
+    ],
+    ids=str,
+)
+def test_the_database_refuses_what_no_path_may_leave(values):
+    """Running means leased, final means finished, and no run is without its fence."""
+    outcome = add.enqueue(1, 2)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        rewritten(outcome, **values)
+    outcome.refresh()
+    assert outcome.state == "pending"
+
+
+def test_a_run_has_one_record():
+    """One fence, one attempt."""
+    outcome = claimed(add.enqueue(1, 2))
+    outcomes.succeed(Lease.of(outcome), "3")
+    record = outcome.attempts.get()
+    record.pk = None
+    with pytest.raises(IntegrityError), transaction.atomic():
+        record.save(force_insert=True)
