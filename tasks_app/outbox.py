@@ -20,6 +20,7 @@ from tasks_app.clock import DatabaseNow
 from tasks_app.conf import conf
 from tasks_app.models import Outcome, outcome_uuid
 from tasks_app.options import PRIORITIES
+from tasks_app.statements import StateIs
 from tasks_app.states import Reason, State
 from tasks_app.transience import pessimistic
 
@@ -95,7 +96,7 @@ def _room(queue: str, limit: int) -> int:
 
 def put_back(ids: Sequence[UUID]) -> None:
     """Make rows due again whose doorbell did not reach the broker."""
-    Outcome.objects.filter(pk__in=ids, state=State.PENDING, announced__gt=0).update(
+    Outcome.objects.filter(StateIs(State.PENDING), pk__in=ids, announced__gt=0).update(
         announce_at=DatabaseNow(), announced=F("announced") - 1
     )
 
@@ -134,7 +135,9 @@ def _candidates(queue: str, room: int) -> list[UUID]:
 
 
 def _lock(ids: Sequence[UUID]) -> QuerySet[Any]:
-    rows = Outcome.objects.due().filter(pk__in=ids).annotate(now=DatabaseNow())
+    now = DatabaseNow()
+    due = Outcome.objects.filter(StateIs(State.PENDING), pk__in=ids, announce_at__lte=now)
+    rows = due.annotate(now=now)
     rows = rows.order_by("-priority", "announce_at", "pk")
     features = connections[conf.DATABASE].features
     if not features.has_select_for_update:
@@ -159,6 +162,6 @@ def _move_ahead(ids: Sequence[UUID]) -> None:
     waits = [When(announced=n, then=Value(wait)) for n, wait in enumerate(WAITS[:-1])]
     later = DatabaseNow() + Case(*waits, default=Value(WAITS[-1]))
     # A row that nobody takes is looked at again when it expires, not long after.
-    Outcome.objects.filter(pk__in=ids, state=State.PENDING).update(
+    Outcome.objects.filter(StateIs(State.PENDING), pk__in=ids).update(
         announce_at=Least(later, Coalesce(F("expires_at"), later)), announced=F("announced") + 1
     )

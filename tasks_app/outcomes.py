@@ -23,7 +23,7 @@ from tasks_app.conf import conf
 from tasks_app.exceptions import LeaseLost
 from tasks_app.leases import Failure, Lease
 from tasks_app.models import Attempt, Outcome, Progress
-from tasks_app.statements import Prepared, Slot, update_one
+from tasks_app.statements import Prepared, Slot, StateIs, update_one
 from tasks_app.states import AttemptState, Reason, State
 
 NO_FAILURE = Failure()
@@ -42,8 +42,8 @@ def _claim(names: int) -> Prepared:
     return Prepared(
         Outcome.objects.filter(
             Q(expires_at__isnull=True) | Q(expires_at__gt=now),
+            StateIs(State.PENDING),
             pk=_slot("id"),
-            state=State.PENDING,
             task_name__in=[_slot(f"name{place}", "task_name") for place in range(names)],
             run_at__lte=now,
             cancel_requested_at__isnull=True,
@@ -67,7 +67,7 @@ def _claim(names: int) -> Prepared:
 def _success(*progress: str) -> Prepared:
     """Return the statement that ends a run well and records it, with these progress fields."""
     return Prepared(
-        Outcome.objects.filter(pk=_slot("id"), state=State.RUNNING, fence=_slot("fence")),
+        Outcome.objects.filter(StateIs(State.RUNNING), pk=_slot("id"), fence=_slot("fence")),
         {
             "state": State.SUCCEEDED,
             "finished_at": DatabaseNow(),
@@ -121,7 +121,7 @@ def cancel_requests(leases: list[Lease]) -> dict[UUID, bool]:
     A lease that is missing from the answer is lost.
     """
     fences = {lease.outcome_id: lease.fence for lease in leases}
-    rows = Outcome.objects.filter(pk__in=fences, state=State.RUNNING).values_list(
+    rows = Outcome.objects.filter(StateIs(State.RUNNING), pk__in=fences).values_list(
         "pk", "fence", "cancel_requested_at"
     )
     return {pk: asked is not None for pk, fence, asked in rows if fences[pk] == fence}
@@ -233,7 +233,7 @@ def cancel(outcome_id: UUID, reason: str = "") -> bool:
     """Pending → cancelled; False if it is not pending."""
     now = DatabaseNow()
     return update_one(
-        Outcome.objects.filter(pk=outcome_id, state=State.PENDING),
+        Outcome.objects.filter(StateIs(State.PENDING), pk=outcome_id),
         state=State.CANCELLED,
         finished_at=now,
         cancel_requested_at=now,
@@ -245,7 +245,7 @@ def cancel(outcome_id: UUID, reason: str = "") -> bool:
 def request_cancel(outcome_id: UUID, reason: str = "") -> bool:
     """Ask a running outcome to stop; False if it is not running or was asked before."""
     rows = Outcome.objects.filter(
-        pk=outcome_id, state=State.RUNNING, cancel_requested_at__isnull=True
+        StateIs(State.RUNNING), pk=outcome_id, cancel_requested_at__isnull=True
     )
     return update_one(rows, cancel_requested_at=DatabaseNow(), cancel_reason=reason)
 
@@ -253,14 +253,14 @@ def request_cancel(outcome_id: UUID, reason: str = "") -> bool:
 def expire(outcome_id: UUID) -> bool:
     """Pending → expired, once its time has passed."""
     now = DatabaseNow()
-    rows = Outcome.objects.filter(pk=outcome_id, state=State.PENDING, expires_at__lte=now)
+    rows = Outcome.objects.filter(StateIs(State.PENDING), pk=outcome_id, expires_at__lte=now)
     return update_one(rows, state=State.EXPIRED, finished_at=now, fence=F("fence") + 1)
 
 
 def give_up(outcome_id: UUID, reason: Reason, error: str) -> bool:
     """Pending → failed without a run, such as for a task that no worker knows."""
     return update_one(
-        Outcome.objects.filter(pk=outcome_id, state=State.PENDING),
+        Outcome.objects.filter(StateIs(State.PENDING), pk=outcome_id),
         state=State.FAILED,
         reason=reason,
         error=error,
@@ -272,18 +272,18 @@ def give_up(outcome_id: UUID, reason: Reason, error: str) -> bool:
 def run_now(outcome_id: UUID) -> bool:
     """Make a pending outcome due at once; False if it is not pending."""
     now = DatabaseNow()
-    rows = Outcome.objects.filter(pk=outcome_id, state=State.PENDING)
+    rows = Outcome.objects.filter(StateIs(State.PENDING), pk=outcome_id)
     return update_one(rows, run_at=now, announce_at=now, announced=0)
 
 
 def postpone(outcome_id: UUID, announce_at: datetime) -> bool:
     """Move the next announcement of a pending outcome."""
-    rows = Outcome.objects.filter(pk=outcome_id, state=State.PENDING)
+    rows = Outcome.objects.filter(StateIs(State.PENDING), pk=outcome_id)
     return update_one(rows, announce_at=announce_at)
 
 
 def _held(lease: Lease) -> QuerySet[Outcome]:
-    return Outcome.objects.filter(pk=lease.outcome_id, state=State.RUNNING, fence=lease.fence)
+    return Outcome.objects.filter(StateIs(State.RUNNING), pk=lease.outcome_id, fence=lease.fence)
 
 
 def _end(lease: Lease, state: State, guard: Q = ANYHOW, **values: Any) -> None:

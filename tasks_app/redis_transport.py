@@ -4,6 +4,7 @@ kombu's Redis transport, living on where kombu's own would end the worker.
 kombu decodes an item inside the worker's event loop, after BRPOP has taken it: bytes that are not
 JSON, or JSON that is no message, would end the worker. So would a Redis that goes away while
 messages are unacknowledged: the channel closes after its transport and asks that for an address.
+kombu also makes a new client for every command, a sixth of a worker's main process.
 `worker_steps` names these classes to kombu for `redis:`, `rediss:` and `sentinel:`; they differ
 from kombu's in nothing else.
 """
@@ -34,11 +35,25 @@ class _Tolerant:
         return super()._connparams(*args, **options)  # type: ignore[misc,no-any-return]
 
 
-class Channel(_Tolerant, redis.Channel):
+class _Thrifty:
+    """Uses one client for all commands of a channel; connections come from the pool as ever."""
+
+    _shared_client: Any = None
+
+    def _create_client(self, asynchronous: bool = False) -> Any:  # noqa: FBT001, FBT002 - kombu's signature
+        if asynchronous:
+            return super()._create_client(asynchronous=True)  # type: ignore[misc]
+        client = self._shared_client
+        if client is None or client.connection_pool is not self.pool:  # type: ignore[attr-defined]
+            client = self._shared_client = super()._create_client()  # type: ignore[misc]
+        return client
+
+
+class Channel(_Tolerant, _Thrifty, redis.Channel):
     """A channel to one Redis."""
 
 
-class SentinelChannel(_Tolerant, redis.SentinelChannel):
+class SentinelChannel(_Tolerant, _Thrifty, redis.SentinelChannel):
     """A channel to the Redis that the sentinels name."""
 
 

@@ -15,12 +15,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from django.db import connections, transaction
-from django.db.models import Expression, Field, Model, QuerySet
+from django.db.models import Expression, F, Field, Model, QuerySet
 from django.db.models.expressions import DatabaseDefault
+from django.db.models.lookups import Exact
 from django.db.models.sql import InsertQuery, UpdateQuery
 
 from tasks_app.conf import conf
 from tasks_app.models import Outcome
+from tasks_app.states import State
 
 #: Rows per INSERT where each row's values are sent in full.
 BATCH = 2_000
@@ -29,6 +31,22 @@ BATCH = 2_000
 def update_one(rows: QuerySet[Outcome], **values: Any) -> bool:
     """Run one guarded UPDATE; return whether it hit its row."""
     return rows.update(**values) > 0
+
+
+class StateIs(Exact):  # type: ignore[type-arg]  # Django's is not generic when it runs
+    """
+    The state that a statement about one row, named by its id, expects that row to be in.
+
+    PostgreSQL does not see an index in it: what it knows about states is as old as its last
+    ANALYZE. Believing that no outcome is pending, it would look for the row among all that are.
+    """
+
+    def __init__(self, state: State) -> None:
+        super().__init__(F("state"), state)
+
+    def as_postgresql(self, compiler: Any, connection: Any) -> Any:
+        sql, params = self.as_sql(compiler, connection)
+        return f"({sql}) IS TRUE", params
 
 
 class Slot(Expression):

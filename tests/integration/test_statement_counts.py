@@ -16,7 +16,7 @@ from celery.app.task import Context
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from tasks_app import outbox, worker
+from tasks_app import outbox, outcomes, worker
 from tasks_app.models import Outcome
 from tests.testapp import tasks
 from tests.testapp.models import Effect
@@ -182,3 +182,31 @@ def watched() -> Iterator[list[tuple[str, str, int]]]:
             commits += cursor.fetchall()
         finally:
             cursor.execute(UNWATCH)
+
+
+def test_one_row_is_found_by_its_id_whatever_the_statistics_say():
+    """A table that was quiet when PostgreSQL last looked makes no later run search for its row."""
+    if connection.vendor != "postgresql":
+        pytest.skip("the other databases take the primary key wherever it is given")
+    for pk in tasks.add.enqueue_many([(number, 1) for number in range(300)]):
+        outcomes.cancel(pk)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE tasks_app_outcome")
+    tasks.add.enqueue_many([(number, 1) for number in range(300)])
+    outcome = tasks.add.enqueue(1, 2)
+    with CaptureQueriesContext(connection) as captured:
+        run(outcome, tasks.add)
+    sent = [query["sql"] for query in captured.captured_queries]
+    for sql in sent:
+        if sql.split()[0] in {"UPDATE", "WITH"}:
+            assert "tasks_app_outcome_pkey" in plan(sql)
+
+
+def plan(sql: str) -> str:
+    """Return how PostgreSQL would run a statement on a table too large to be read through."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET enable_seqscan = off")
+        cursor.execute(f"EXPLAIN {sql}")
+        lines = [line for (line,) in cursor.fetchall()]
+        cursor.execute("RESET enable_seqscan")
+    return "\n".join(lines)
