@@ -92,7 +92,7 @@ SETTINGS: Mapping[str, Setting] = {
     "LEASE": Setting(45, _positive_span, "How long a claim holds without renewal."),
     "RESCUE_INTERVAL": Setting(10, _positive_span, "How often dead leases are looked for."),
     "RELAY_INTERVAL": Setting(0.5, _positive_span, "Longest wait between two looks for due rows."),
-    "MAX_IN_FLIGHT": Setting(1000, _positive, "Unclaimed messages per queue at the broker."),
+    "MAX_IN_FLIGHT": Setting(200, _positive, "Unclaimed messages per queue at the broker."),
     "MAX_CRASHES": Setting(3, _positive, "Lost workers after which an outcome fails."),
     "CANCEL_GRACE": Setting(30, _span, "Time between a cancel request and the hard stop."),
     "UNREGISTERED_AFTER": Setting(
