@@ -33,7 +33,7 @@ def update_one(rows: QuerySet[Outcome], **values: Any) -> bool:
     return rows.update(**values) > 0
 
 
-class StateIs(Exact):  # type: ignore[type-arg]  # Django's is not generic when it runs
+class StateIs(Exact):
     """
     The state that a statement about one row, named by its id, expects that row to be in.
 
