@@ -37,9 +37,6 @@ R = TypeVar("R")
 #: Dotted paths of the helpers declared under each name; more than one is `tasks_app.E033`.
 declared_by: dict[str, set[str]] = {}
 
-#: What Python calls a function without a name.
-LAMBDA = "<lambda>"
-
 #: What `using()` accepts.
 USING = ("queue", "priority", "run_after", "idempotency_key", "expires", "owner")
 
@@ -261,9 +258,6 @@ def task(helper: Any = None, /, **options: Any) -> Any:
         return lambda function: task(function, **options)
     if not inspect.isfunction(helper) or not helper.__name__.isidentifier():
         msg = f"task() wraps plain functions made with def; {helper!r} is none."
-        raise ConfigurationError(msg)
-    if helper.__name__ == LAMBDA:
-        msg = f"{helper.__module__} gives task() a lambda, which has no name; define a function."
         raise ConfigurationError(msg)
     read = read_options(options, inspect.signature(helper))
     name = read.name or f"{helper.__module__}.{helper.__qualname__}"

@@ -61,13 +61,11 @@ def test_a_wrong_option_is_an_error_at_its_declaration(name):
 
 
 @pytest.mark.parametrize(
-    ("nothing", "words"),
-    [(print, "wraps plain functions"), (lambda: 1, "a lambda, which has no name"), (1, "an? int")],
-    ids=["a builtin", "a lambda", "a number"],
+    "nothing", [print, lambda: 1, 1], ids=["a builtin", "a lambda", "a number"]
 )
-def test_what_is_no_function_is_not_wrapped(nothing, words):
+def test_what_is_no_function_is_not_wrapped(nothing):
     """A task needs a function with a name that workers can find it by."""
-    with pytest.raises(ConfigurationError, match=words):
+    with pytest.raises(ConfigurationError, match="wraps plain functions made with def"):
         task(nothing)
 
 

@@ -12,6 +12,7 @@ before and to fail afterwards. Prints one line for each and exits 1 if any remov
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
@@ -53,17 +54,23 @@ class Guard:
 
     def removed_from(self, source: str) -> str:
         """Return the module's source without the guard."""
-        head, definition, body = source.partition(self.definition(source))
-        if self.line not in body:
+        lines = source.splitlines(keepends=True)
+        first, last = self.extent(ast.parse(source))
+        place = "".join(lines[first:last])
+        if self.line not in place:
             raise LookupError(f"{self.place} has no line {self.line!r}")
-        return head + definition + body.replace(self.line, self.without, 1)
+        without = place.replace(self.line, self.without, 1)
+        return "".join([*lines[:first], without, *lines[last:]])
 
-    def definition(self, source: str) -> str:
-        """Return how the place begins in the source."""
+    def extent(self, module: ast.Module) -> tuple[int, int]:
+        """Return where the place begins and ends in the source, in lines."""
         *_, name = self.place.split(".")
-        for begin in (f"def {name}(", f"class {name}(", f"\n{name}"):
-            if begin in source:
-                return begin
+        for node in ast.walk(module):
+            named = getattr(node, "name", None) or getattr(
+                getattr(node, "target", None), "id", None
+            )
+            if named == name and isinstance(node, ast.stmt):
+                return node.lineno - 1, node.end_lineno or node.lineno
         raise LookupError(f"{self.file} has no {name}")
 
 
@@ -93,9 +100,9 @@ GUARDS = (
     ),
     Guard(
         1,
-        "enqueue.enqueue_many",
-        "Outcome.objects.bulk_create(new, batch_size=BATCH)",
-        "transaction.on_commit(lambda: Outcome.objects.bulk_create(new))",
+        "enqueue._insert_many",
+        "insert_copies(shared, columns)",
+        "transaction.on_commit(lambda: insert_copies(shared, columns))",
         f"{_ATOMIC}::test_a_process_that_dies_right_after_its_commit_loses_nothing",
     ),
     Guard(
@@ -108,7 +115,7 @@ GUARDS = (
     Guard(
         1,
         "relay.run_once",
-        "outbox.put_back(rest)",
+        "outbox.put_back([row.pk for row in rows])",
         "pass",
         f"{_ATOMIC}::test_a_broker_that_is_down_leaves_the_row_due",
     ),
@@ -128,17 +135,31 @@ GUARDS = (
     ),
     Guard(
         3,
-        "outcomes._end",
+        "outcomes.succeed",
         "if not ended:",
         "if False:",
         f"{_ONCE}::test_a_run_that_lost_its_lease_leaves_nothing",
     ),
     Guard(
         3,
+        "outcomes._success",
+        ', fence=_slot("fence")),',
+        "),",
+        f"{_ONCE}::test_each_write_of_an_overtaken_run_is_refused",
+    ),
+    Guard(
+        3,
+        "outcomes._end",
+        "if not ended:",
+        "if False:",
+        f"{_ONCE}::test_each_write_of_an_overtaken_run_is_refused",
+    ),
+    Guard(
+        3,
         "outcomes._held",
         ", fence=lease.fence)",
         ")",
-        f"{_ONCE}::test_a_run_that_was_overtaken_leaves_nothing",
+        f"{_ONCE}::test_each_write_of_an_overtaken_run_is_refused",
     ),
     Guard(
         3,
@@ -149,7 +170,7 @@ GUARDS = (
     ),
     Guard(
         3,
-        "outcomes.claim",
+        "outcomes._claim",
         "state=State.PENDING,",
         "",
         f"{_ONCE}::test_a_second_message_for_a_running_outcome_is_dropped",
@@ -224,8 +245,9 @@ GUARDS = (
         "elif False:",
         f"{_TRUTH}::test_an_unknown_task_fails_after_a_day",
     ),
+    Guard(6, "outcomes._success", "state=State.RUNNING, ", "", _LATE),
     Guard(6, "outcomes._held", "state=State.RUNNING, ", "", _LATE),
-    Guard(6, "outcomes.claim", "state=State.PENDING,", "", _LATE),
+    Guard(6, "outcomes._claim", "state=State.PENDING,", "", _LATE),
     Guard(6, "outcomes.cancel", ", state=State.PENDING", "", _LATE),
     Guard(6, "outcomes.expire", ", state=State.PENDING", "", _LATE),
     Guard(6, "outcomes.give_up", ", state=State.PENDING", "", _LATE),
@@ -248,7 +270,7 @@ GUARDS = (
     ),
     Guard(
         7,
-        "outcomes.claim",
+        "outcomes._claim",
         "cancel_requested_at__isnull=True,",
         "",
         f"{_CANCEL}::test_what_is_to_be_cancelled_is_not_claimed",
