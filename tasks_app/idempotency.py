@@ -95,9 +95,10 @@ def reserve_many(keys: Mapping[int, Key]) -> dict[int, UUID]:
 
 def hand_over(key: Key) -> None:
     """Point the key at another outcome of the same arguments: a replay."""
-    IdempotencyKey.objects.update_or_create(
-        scope=key.scope, defaults={"arguments": key.digest, "outcome_id": key.outcome_id}
-    )
+    rows = IdempotencyKey.objects.filter(pk=key.scope)
+    # Written before anything is read: SQLite refuses a reader that turns writer beside another.
+    while not (rows.update(arguments=key.digest, outcome_id=key.outcome_id) or _insert(key)):
+        continue
 
 
 def holder_of(task_name: str, text: str) -> UUID | None:
