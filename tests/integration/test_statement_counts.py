@@ -144,8 +144,9 @@ def test_an_enqueue_waits_for_the_disk_after_a_run():
     assert [waits for _state, waits, _transaction in commits] == ["on"]
 
 
-def test_a_look_of_the_relay_costs_the_same_for_one_row_and_for_many():
+def test_a_look_of_the_relay_costs_the_same_for_one_row_and_for_many(settings):
     """Announcing is paid for by the batch."""
+    settings.TASKS_APP = {"MAX_IN_FLIGHT": 1_000}
     tasks.add.enqueue(1, 2)
     with verbs() as one:
         assert len(outbox.take_due(200, [tasks.add.name]).rows) == 1
