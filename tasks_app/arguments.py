@@ -311,6 +311,7 @@ _SUBSTITUTES: Final[dict[str, str]] = {
     "uuid.UUID": "a plain UUID: UUID(str(value))",
     "fractions.Fraction": "str(value)",
     "pathlib.PurePath": "str(value)",
+    "pathlib._local.PurePath": "str(value)",  # its module in Python 3.13
     "re.Pattern": "its .pattern",
     "ipaddress._IPAddressBase": "str(value)",
 }

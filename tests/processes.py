@@ -80,8 +80,9 @@ def start_worker(  # noqa: PLR0913 - options are keywords
 def start_beat(folder: Path, *, name: str = "beat", app: str = "tests.project") -> Process:
     """Start Celery's scheduler and return when it has begun."""
     schedule = str(folder / name)
-    command = ["celery", "-A", app, "beat", "--loglevel", "INFO", "--schedule", schedule]
-    return launch(folder, name, command, None).wait_for_output("beat: Starting")
+    command = ["celery", "-A", app, "beat", "--loglevel", "DEBUG", "--schedule", schedule]
+    # It says "Starting" before it has read its schedule: a signal then finds it half made.
+    return launch(folder, name, command, None).wait_for_output("beat: Ticking")
 
 
 def start_command(

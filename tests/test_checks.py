@@ -324,7 +324,8 @@ def test_tasks_app_W016_sentry_does_not_watch_beat(watches):
         )
         os.environ["SENTRY_DSN"] = "http://key@127.0.0.1:1/1"
         from django.core.checks import run_checks
-        print([m.msg for m in run_checks(tags=["tasks_app"]) if m.id == "tasks_app.W016"])
+        found = [m.msg for m in run_checks(tags=["tasks_app"]) if m.id == "tasks_app.W016"]
+        print(found, flush=True)
         os._exit(0)
     """
     said = run([sys.executable, "-c", re.sub(r"^ {8}", "", program, flags=re.MULTILINE)], ROOT)

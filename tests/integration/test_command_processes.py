@@ -38,8 +38,9 @@ def announced(outcome: Outcome) -> bool:
     return outcome.announced > 0
 
 
-def test_relay_once_announces_all_that_is_due_and_ends():
+def test_relay_once_announces_all_that_is_due_and_ends(settings):
     """Every due row is announced, more than one batch of them too; what waits, waits."""
+    settings.TASKS_APP = {"MAX_IN_FLIGHT": 1000}
     ids = add.enqueue_many([(n, n) for n in range(450)])
     later = add.using(run_after=3600).enqueue(1, 2)
     typed = tasks("relay", "--once")
@@ -97,8 +98,8 @@ def test_a_worker_is_started_with_celerys_own_arguments(tmp_path):
 
 def test_beat_is_started_with_celerys_own_arguments(tmp_path):
     """So is the scheduler."""
-    with start_command(tmp_path, "tasks", "beat", "-l", "INFO", name="beat") as beat:
-        beat.wait_for_output("beat: Starting")
+    with start_command(tmp_path, "tasks", "beat", "-l", "DEBUG", name="beat") as beat:
+        beat.wait_for_output("beat: Ticking")
         assert beat.terminate() == 0, beat.tail()
 
 
