@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from celery import Celery
-from celery.utils.time import get_exponential_backoff_interval
 from django.db import DatabaseError
 
 from tasks_app import outbox, rescue, signals
@@ -21,6 +20,7 @@ from tasks_app.conf import conf
 from tasks_app.forks import database_section
 from tasks_app.models import Outcome
 from tasks_app.options import declared
+from tasks_app.retry import RetryPolicy
 from tasks_app.wakeups import Wakeup
 
 logger = logging.getLogger(__name__)
@@ -30,8 +30,11 @@ T = TypeVar("T")
 #: Rows per look at the outbox.
 BATCH = 200
 
-#: Longest wait for a broker or database that is down, in seconds.
-LONGEST_BACKOFF = 30
+#: Waits for a broker or database that is down.
+BACKOFF = RetryPolicy(initial=0.5, maximum=30)
+
+#: Shortest of these waits, in seconds: a jittered one may be none.
+SHORTEST_WAIT = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +91,24 @@ class Relay:
         """Look, ring and wait until `stop` is called."""
         wakeup = Wakeup()
         while not self._stopping.is_set():
-            wakeup.before_look()
-            counts = self._attempt("database", self._look) or Counts()
-            if self._broken:
-                self._stopping.wait(self._backoff())
-            elif not counts.found_more:
-                wakeup.wait(self._stopping.is_set, found=counts.found_work)
+            try:
+                self._turn(wakeup)
+            except Exception:
+                logger.exception("The relay stumbled; it goes on")
+                self._stopping.wait(BACKOFF.initial.total_seconds())
         self.publisher.close()
 
     def stop(self) -> None:
         """Let `run` return after the look in progress."""
         self._stopping.set()
+
+    def _turn(self, wakeup: Wakeup) -> None:
+        wakeup.before_look()
+        counts = self._attempt("database", self._look) or Counts()
+        if self._broken:
+            self._stopping.wait(self._backoff())
+        elif not counts.found_more:
+            wakeup.wait(self._stopping.is_set, found=counts.found_work)
 
     def _look(self) -> Counts:
         self.housekeeper.run_if_due()
@@ -131,9 +141,8 @@ class Relay:
         return done
 
     def _backoff(self) -> float:
-        tries = max(self._broken.values())
-        wait = get_exponential_backoff_interval(0.5, tries, LONGEST_BACKOFF, full_jitter=True)  # type: ignore[arg-type]  # fractions are fine
-        return max(0.1, wait)
+        wait = BACKOFF.delay(max(self._broken.values()))
+        return max(SHORTEST_WAIT, wait.total_seconds())
 
     def _tell(self, batch: outbox.Batch) -> None:
         for row in batch.expired:

@@ -11,7 +11,6 @@ from datetime import timedelta
 from uuid import UUID
 
 from celery import Celery
-from celery.utils.time import get_exponential_backoff_interval
 from django.db import connections, transaction
 from django.db.models import QuerySet
 
@@ -23,14 +22,15 @@ from tasks_app.forks import database_section
 from tasks_app.leases import Failure, Lease, process_of, worker_name, worker_prefix
 from tasks_app.models import Outcome
 from tasks_app.options import TaskOptions, declared
+from tasks_app.retry import RetryPolicy
 from tasks_app.states import State
 from tasks_app.transience import pessimistic
 
 #: Orphans per look.
 BATCH = 100
 
-#: First and longest wait before a rescued outcome runs again, in seconds.
-FIRST_WAIT, LONGEST_WAIT = 1, 60
+#: Waits before a rescued outcome runs again, by how many runs of it were lost before.
+BACKOFF = RetryPolicy(initial=1, maximum=60, jitter=False)
 
 
 def run_once() -> int:
@@ -142,10 +142,7 @@ def _follow_up(outcome: Outcome, state: State, failure: Failure) -> None:
 
 
 def _wait(outcome: Outcome) -> timedelta:
-    seconds = get_exponential_backoff_interval(
-        FIRST_WAIT, outcome.crashes, LONGEST_WAIT, full_jitter=False
-    )
-    return timedelta(seconds=seconds)
+    return BACKOFF.delay(outcome.crashes + 1)
 
 
 def _tell(outcome: Outcome) -> None:

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 from asgiref.sync import async_to_sync, iscoroutinefunction
 from celery import exceptions as celery_exceptions
-from celery.utils.time import get_exponential_backoff_interval
 from django.db import Error as DatabaseFailure
 from django.db import InterfaceError, OperationalError, connections, transaction
 
@@ -27,6 +26,7 @@ from tasks_app.keeper import keeper
 from tasks_app.leases import Failure, worker_name
 from tasks_app.models import Outcome, outcome_uuid
 from tasks_app.options import TaskOptions
+from tasks_app.retry import RetryPolicy
 from tasks_app.runs import Run, entered
 from tasks_app.states import Reason, State
 from tasks_app.transience import is_lost_connection, is_transient, pessimistic
@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 #: Runs of an atomic helper that a deadlock or a busy database may cost within one attempt.
 REPETITIONS = 5
+
+#: Waits for a database that is busy, and for one that is away.
+BUSY, AWAY = RetryPolicy(initial=0.05, maximum=1), RetryPolicy(initial=1, maximum=5)
 
 Helper = Callable[..., Any]
 T = TypeVar("T")
@@ -133,7 +136,7 @@ def _perform(run: Run, options: TaskOptions, helper: Helper, *, durable: bool) -
             if repetition + 1 == REPETITIONS or not is_transient(error) or not durable:
                 raise
             logger.info("%s runs again: %s", run.outcome, error)
-            time.sleep(get_exponential_backoff_interval(0.05, repetition, 1, full_jitter=True))  # type: ignore[arg-type]  # fractions are fine
+            time.sleep(BUSY.delay(repetition + 1).total_seconds())
     raise AssertionError
 
 
@@ -257,8 +260,8 @@ def _persist(run: Run, act: Callable[[], Any]) -> Any:
                 raise
             connection.close()
             logger.warning("%s waits for the database: %s", run.outcome, error)
-            time.sleep(get_exponential_backoff_interval(1, tries, 5, full_jitter=True))
             tries += 1
+            time.sleep(AWAY.delay(tries).total_seconds())
 
 
 def _tell_failure(
