@@ -11,8 +11,8 @@ import pytest
 from tests.conformance.pairs import PAIRS, Pair
 from tests.conftest import skip_or_fail
 
-#: Scenarios mostly wait, so two pairs share a small machine without slowing each other much.
-AT_A_TIME = 2
+#: Scenarios mostly wait, so three pairs share a small machine without slowing each other much.
+AT_A_TIME = 3
 
 Run = subprocess.CompletedProcess[str]
 
