@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -43,16 +44,16 @@ def children_of(pid):
 def test_a_connection_leaves_the_loop_that_it_joined(tmp_path):
     """Messages come with the turns of an event loop, and none is looked for after closing."""
     received = []
-    hub = Hub()
-    with Connection(filesystem.url(tmp_path)) as connection:
+    with closing(Hub()) as hub, Connection(filesystem.url(tmp_path)) as connection:
         queue = Queue("q")
         connection.register_with_event_loop(hub)
         with connection.Consumer([queue], callbacks=[lambda body, message: received.append(body)]):
             connection.Producer().publish({"n": 1}, routing_key="q", declare=[queue])
             turns = hub.create_loop()
             until(lambda: (next(turns), received)[1])
-    assert received == [{"n": 1}]
-    assert not hub.on_tick
+        connection.close()
+        assert received == [{"n": 1}]
+        assert not hub.on_tick
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
