@@ -160,6 +160,8 @@ def replay(outcome: Outcome, task: TaskOptions, owner: Any = None) -> Outcome:
         ValueError: the outcome is not final yet.
     """
     if not outcome.is_final:
+        outcome.refresh()
+    if not outcome.is_final:
         msg = f"{outcome} is {outcome.state}; only a final outcome can be replayed."
         raise ValueError(msg)
     options = CallOptions(

@@ -145,14 +145,14 @@ def _celery_delay(error: celery_exceptions.Retry) -> timedelta:
 def _text(error: BaseException) -> str:
     try:
         return str(error) or type(error).__name__
-    except Exception:  # noqa: BLE001 - a helper's exception class may be broken in any way
+    except BaseException:  # noqa: BLE001 - a helper's exception class may be broken in any way
         return f"{type(error).__name__} (its text could not be read)"
 
 
 def _prints(error: BaseException) -> bool:
     try:
         repr(error), str(error)
-    except Exception:  # noqa: BLE001 - a helper's exception class may be broken in any way
+    except BaseException:  # noqa: BLE001 - a helper's exception class may be broken in any way
         return False
     return True
 
@@ -160,5 +160,5 @@ def _prints(error: BaseException) -> bool:
 def _traceback(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(error))
-    except Exception:  # noqa: BLE001 - a helper's exception class may be broken in any way
+    except BaseException:  # noqa: BLE001 - a helper's exception class may be broken in any way
         return "".join(traceback.format_tb(error.__traceback__))

@@ -17,7 +17,7 @@ from tasks_app.exceptions import TaskFailed
 from tasks_app.models import Progress
 from tests import by_hand
 from tests.integration.command_line import claimed
-from tests.testapp.helpers import Unpicklable, Unprintable
+from tests.testapp.helpers import Exiting, Unpicklable, Unprintable
 from tests.testapp.tasks import record
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -101,6 +101,7 @@ def raising(error):
 
 ERRORS = {
     "unprintable": (Unprintable(), "Unprintable (its text could not be read)"),
+    "exiting": (Exiting(), "Exiting (its text could not be read)"),
     "of a text that is none": (Silent(), "Silent (its text could not be read)"),
     "unpicklable": (Unpicklable("cannot", "travel"), "cannot travel"),
     "without a text": (ValueError(), "ValueError"),

@@ -108,6 +108,14 @@ def test_a_replay_is_a_new_outcome(state):
     assert (again.state, again.replay_of_id, again.args) == ("pending", outcome.pk, [1, 2])
 
 
+def test_a_replay_asks_the_row_whether_it_is_final():
+    """An instance that was read before the end knows nothing of it."""
+    outcome = add.enqueue(1, 2)
+    ENDS["failed"](Outcome.objects.get(pk=outcome.pk))
+    assert outcome.state == "pending"
+    assert outcome.replay().replay_of_id == outcome.pk
+
+
 @pytest.mark.parametrize("reach", [lambda outcome: outcome, claimed], ids=["pending", "running"])
 def test_what_is_not_final_is_not_replayed(reach):
     """A replay of what may still run would run it twice."""

@@ -22,6 +22,13 @@ class Unprintable(Exception):
     __repr__ = __str__
 
 
+class Exiting(Exception):
+    """An exception whose text would end the process."""
+
+    def __str__(self) -> NoReturn:
+        raise SystemExit(1)
+
+
 class Unpicklable(Exception):
     """An exception that cannot be sent to another process."""
 
