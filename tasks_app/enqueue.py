@@ -159,9 +159,7 @@ def replay(outcome: Outcome, task: TaskOptions, owner: Any = None) -> Outcome:
     Raises:
         ValueError: the outcome is not final yet.
     """
-    if not outcome.is_final:
-        outcome.refresh()
-    if not outcome.is_final:
+    if not _has_ended(outcome):
         msg = f"{outcome} is {outcome.state}; only a final outcome can be replayed."
         raise ValueError(msg)
     options = CallOptions(
@@ -187,6 +185,13 @@ def replay(outcome: Outcome, task: TaskOptions, owner: Any = None) -> Outcome:
     if signals.enqueued.has_listeners():
         signals.enqueued.send_robust(Outcome, outcome=again)
     return again
+
+
+def _has_ended(outcome: Outcome) -> bool:
+    """Tell whether an outcome is final; the row knows it where the instance does not yet."""
+    if not outcome.is_final:
+        outcome.refresh()
+    return outcome.is_final
 
 
 def _build(call: Call) -> Outcome:

@@ -257,7 +257,7 @@ GUARDS = (
     Guard(
         6,
         "enqueue.replay",
-        "if not outcome.is_final:",
+        "if not _has_ended(outcome):",
         "if False:",
         f"{_FINAL}::test_what_is_not_final_is_not_replayed",
     ),
