@@ -27,12 +27,12 @@ from django.db import connections
 from django.test import override_settings
 
 from tasks_app import celery as celery_side
-from tasks_app import filesystem, task
+from tasks_app import checks, filesystem, task
 from tasks_app.declare import declared_by
 from tasks_app.options import declared
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = sorted((ROOT / "tasks_app" / "checks").glob("*.py"))
+SOURCES = sorted(Path(checks.__file__).parent.glob("*.py"))
 IDS = sorted(set(re.findall(r'"([EW]\d{3})"', "".join(path.read_text() for path in SOURCES))))
 
 Configure = Callable[..., None]

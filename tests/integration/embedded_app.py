@@ -11,7 +11,8 @@ from tasks_app.filesystem import url
 
 FOLDER = Path(os.environ["EMBEDDED_FOLDER"])
 
-app = Celery("embedded_app", broker=url(FOLDER / "broker"))
+# The tests import it too, and go on with the project's own app.
+app = Celery("embedded_app", broker=url(FOLDER / "broker"), set_as_current=False)
 
 
 @app.task
