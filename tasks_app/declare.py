@@ -114,7 +114,7 @@ class OutcomeTask(DjangoTask, Generic[P, R]):  # type: ignore[type-arg]  # gener
         link_error: Any = None,
         shadow: Any = None,
         **options: Any,
-    ) -> AsyncResult[Any]:
+    ) -> "AsyncResult[Any]":
         """Enqueue, and return Celery's handle on the outcome: the same id."""
         if self.name.startswith("celery."):
             return super().apply_async(
