@@ -18,6 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import celery
 import pytest
 from celery import Celery
 from django.conf import settings as django_settings
@@ -392,7 +393,8 @@ def test_tasks_app_W022_results_never_expire(configure):
 def test_tasks_app_W023_pool_that_is_forked(monkeypatch):
     database = {"ENGINE": "django.db.backends.postgresql", "OPTIONS": {"pool": True}}
     monkeypatch.setitem(connections.settings, "outcomes", database)
-    assert not messages("W023")
+    # Celery closes the pools of other databases before it forks, since 5.6.
+    assert bool(messages("W023")) == (celery.VERSION[:2] < (5, 6))
     with override_settings(TASKS_APP={"DATABASE": "outcomes"}):
         assert "DATABASES of outcomes" in only("W023")
 
