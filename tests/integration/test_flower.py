@@ -10,7 +10,7 @@ import pytest
 from celery import current_app
 
 from tests.integration.command_line import tasks
-from tests.processes import READY_TIMEOUT, launch
+from tests.processes import READY_TIMEOUT, launch, start_worker
 from tests.servers.server import free_port
 from tests.servers.session import chosen_broker
 from tests.testapp.tasks import add
@@ -35,6 +35,21 @@ def test_flower_shows_what_waits_in_the_embedded_broker(app, tmp_path):
         url = f"http://127.0.0.1:{port}/broker"
         page = wait_until(lambda: page_at(url), READY_TIMEOUT, flower.tail)
     assert re.search(r"<td>celery</td>\s*<td[^>]*>3</td>", page), page
+
+
+def test_flower_and_inspect_see_a_worker_on_the_embedded_broker(tmp_path):
+    """Remote control and events go through it like through any other broker."""
+    port = free_port()
+    words = ("celery", "-A", "tasks_app", "flower", "--address=127.0.0.1", f"--port={port}")
+    with start_worker(tmp_path, name="seen"), launch(tmp_path, "flower", words, None) as flower:
+        url = f"http://127.0.0.1:{port}/workers"
+        wait_until(lambda: "seen@" in page_at(url), READY_TIMEOUT, flower.tail)
+        inspect = launch(
+            tmp_path, "inspect", ("celery", "-A", "tasks_app", "inspect", "ping"), None
+        )
+        with inspect:
+            assert inspect.process.wait(READY_TIMEOUT) == 0, inspect.tail()
+            assert "seen@" in inspect.output
 
 
 def page_at(url: str) -> str:

@@ -8,6 +8,8 @@ import signal
 import time
 from typing import Any, NoReturn
 
+from django.db import connections
+
 from tasks_app import Discard, Retry, Snooze, current
 from tests import trail
 from tests.testapp.models import Effect
@@ -136,6 +138,15 @@ def give_back(kind: str) -> Any:
         "set": {1, 2},
     }
     return results[kind]
+
+
+def know_connection() -> bool:
+    """Return whether the database connection is the one that this process' last call had."""
+    connection = connections["default"]
+    connection.ensure_connection()
+    known = getattr(connection, "known", None)
+    connection.known = connection.connection
+    return connection.connection is known
 
 
 def die(key: str, times: int) -> None:

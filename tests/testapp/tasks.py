@@ -23,6 +23,7 @@ discard = task(helpers.discard, retry=SOON)
 watch_for_cancel = task(helpers.watch_for_cancel)
 fail_with = task(helpers.fail_with)
 give_back = task(helpers.give_back)
+know_connection = task(helpers.know_connection)
 die = task(helpers.die)
 
 

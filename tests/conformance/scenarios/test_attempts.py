@@ -104,3 +104,11 @@ def test_a_replay_is_a_new_outcome(key, effects, settled):
     assert second.pk != first.pk
     assert second.replay_of_id == first.pk
     assert effects() == [""]
+
+
+def test_the_database_connection_is_kept_from_task_to_task(key, installation):
+    """A connection per task is what makes Celery slow on PostgreSQL."""
+    queue = tasks.know_connection.using(queue=key)
+    with installation.start_worker(f"keeping-{key}", queues=[key], concurrency=1):
+        known = [queue.enqueue().get(timeout=PATIENCE) for _ in range(3)]
+    assert known == [False, True, True]
