@@ -13,6 +13,7 @@ from django.db import IntegrityError, transaction
 from tasks_app.broker import DOORBELL
 from tasks_app.canvas import kept_canvas
 from tasks_app.conf import conf
+from tasks_app.crash_points import crash_point
 from tasks_app.enqueue import Call, CallOptions, enqueue
 from tasks_app.exceptions import IdempotencyConflict, InvalidArgument
 from tasks_app.options import TaskOptions
@@ -56,6 +57,7 @@ def adopt(name: str, options: TaskOptions, request: Any) -> None:
         with transaction.atomic(using=conf.DATABASE):
             options.signature.bind(*call.args, **call.kwargs)
             enqueue(call)
+        crash_point("adopt.after_insert")
     except (IdempotencyConflict, IntegrityError):
         return
     except TypeError as error:

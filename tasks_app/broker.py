@@ -16,6 +16,7 @@ from kombu.exceptions import KombuError
 from kombu.utils.json import dumps
 
 from tasks_app.arguments import decode
+from tasks_app.crash_points import crash_point
 from tasks_app.models import Outcome
 from tasks_app.redaction import mask_arguments
 
@@ -95,6 +96,7 @@ class Publisher:
             with _batch(producer):
                 for outcome in outcomes:
                     self._send(producer, outcome)
+                    crash_point("relay.after_message")
             return len(outcomes)
         except self._errors() as error:
             self.close()

@@ -11,6 +11,7 @@ from django.db import transaction
 
 from tasks_app import canvas, outcomes, signals
 from tasks_app.conf import conf
+from tasks_app.crash_points import crash_point
 from tasks_app.failures import short_line
 from tasks_app.models import Outcome
 
@@ -52,4 +53,5 @@ def _cancel_pending(outcome: Outcome, reason: str) -> bool:
             return False
         outcome.refresh()
         canvas.on_failure(outcome, reason or "cancelled")
+        crash_point("cancel.before_commit")
         return True

@@ -20,6 +20,7 @@ from tasks_app import arguments, context, signals
 from tasks_app.broker import options_text, task_queue
 from tasks_app.clock import DatabaseNow
 from tasks_app.conf import conf
+from tasks_app.crash_points import crash_point
 from tasks_app.durations import as_timedelta
 from tasks_app.exceptions import ConfigurationError, IdempotencyConflict, InvalidArgument
 from tasks_app.idempotency import Key, hand_over, reserve, reserve_many
@@ -89,6 +90,7 @@ def enqueue(call: Call) -> Outcome:
             existing.created = False
             return existing
         _insert(outcome, own_id=own_id)
+    crash_point("enqueue.after_insert")
     if signals.enqueued.has_listeners():
         signals.enqueued.send_robust(Outcome, outcome=outcome)
     return outcome
@@ -138,6 +140,7 @@ def enqueue_many(
             if shared.root_id == shared.id:
                 columns["root_id"] = columns["id"]
             _insert_many(shared, columns)
+    crash_point("enqueue.after_insert")
     return [existing.get(place, outcome_id) for place, outcome_id in enumerate(ids)]
 
 

@@ -15,6 +15,7 @@ from django.db.models import Case, Value, When
 
 from tasks_app.clock import DatabaseNow
 from tasks_app.conf import conf
+from tasks_app.crash_points import crash_point
 from tasks_app.exceptions import IdempotencyConflict
 from tasks_app.models import IdempotencyKey, Outcome
 
@@ -51,6 +52,7 @@ def reserve(key: Key) -> Outcome | None:
     """
     for _ in range(TAKEOVERS):
         if _insert(key):
+            crash_point("enqueue.after_reserve")
             return None
         row = IdempotencyKey.objects.filter(pk=key.scope).first()
         if row is None:

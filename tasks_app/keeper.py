@@ -18,6 +18,7 @@ from django.db import DatabaseError, connections
 
 from tasks_app import outcomes, signals
 from tasks_app.conf import conf
+from tasks_app.crash_points import crash_point
 from tasks_app.exceptions import TaskCancelled
 from tasks_app.models import Outcome
 from tasks_app.runs import Run
@@ -107,6 +108,7 @@ class Keeper:
             return
         if outcomes.renew(run.lease, progress):
             run.renewed_age = run.age
+            crash_point("renew.after")
             if progress is not None and signals.progressed.has_listeners():
                 signals.progressed.send_robust(Outcome, outcome=run.outcome)
 

@@ -12,6 +12,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from tasks_app.clock import DatabaseNow
 from tasks_app.conf import conf
+from tasks_app.crash_points import crash_point
 from tasks_app.models import Attempt, Chord, IdempotencyKey, Outcome
 from tasks_app.states import FINAL
 
@@ -57,6 +58,7 @@ def _delete_batch(rows: QuerySet[Outcome]) -> int:
         IdempotencyKey.objects.filter(outcome_id__in=ids)._raw_delete(conf.DATABASE)
         Outcome.objects.filter(replay_of__in=ids).update(replay_of=None)
         Outcome.objects.filter(pk__in=ids)._raw_delete(conf.DATABASE)
+    crash_point("prune.after_batch")
     return len(ids)
 
 

@@ -17,6 +17,7 @@ from django.db import DatabaseError
 from tasks_app import outbox, rescue, signals
 from tasks_app.broker import BrokerDown, Publisher
 from tasks_app.conf import conf
+from tasks_app.crash_points import crash_point
 from tasks_app.forks import database_section
 from tasks_app.models import Outcome
 from tasks_app.options import declared
@@ -78,10 +79,12 @@ class Relay:
         """
         with database_section(conf.DATABASE, keep=True):
             batch = outbox.take_due(BATCH, declared.keys())
+        crash_point("relay.after_take")
         self._tell(batch)
         rows = batch.rows
         rung = not rows or self._ring(rows)
         if not rung:
+            crash_point("relay.before_put_back")
             with database_section(conf.DATABASE, keep=True):
                 outbox.put_back([row.pk for row in rows])
         answered, unanswered = (len(rows), 0) if rung else (0, len(rows))
@@ -118,6 +121,7 @@ class Relay:
         """Ring for rows; tell whether the broker took them all."""
         if self._attempt("broker", lambda: self.publisher.ring(rows)) is None:
             return False
+        crash_point("relay.after_publish")
         if signals.announced.has_listeners():
             for row in rows:
                 signals.announced.send_robust(Outcome, outcome=row)

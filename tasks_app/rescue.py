@@ -16,6 +16,7 @@ from django.db.models import QuerySet
 
 from tasks_app import canvas, outcomes, signals
 from tasks_app.conf import conf
+from tasks_app.crash_points import crash_point
 from tasks_app.exceptions import LeaseLost
 from tasks_app.failures import judge_time_limit
 from tasks_app.forks import database_section
@@ -73,6 +74,7 @@ def release_all() -> int:
                 outcomes.release(Lease.of(outcome))
         except LeaseLost:
             continue
+        crash_point("release.after")
         count += 1
     return count
 
@@ -114,8 +116,10 @@ def _rescue(outcome_id: UUID) -> bool:
                 return False
             state = outcomes.rescue(outcome, _wait(outcome), failure)
             _follow_up(outcome, state, failure)
+            crash_point("rescue.before_commit")
     except LeaseLost:
         return False
+    crash_point("rescue.after_commit")
     _tell(outcome)
     return True
 

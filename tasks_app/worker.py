@@ -20,6 +20,7 @@ from django.db import InterfaceError, OperationalError, connections, transaction
 from tasks_app import adoption, arguments, canvas, context, outcomes, signals
 from tasks_app.conf import conf
 from tasks_app.context import Lineage
+from tasks_app.crash_points import crash_point
 from tasks_app.exceptions import LeaseLost
 from tasks_app.failures import Verdict, describe, is_shutdown, judge, presentable, short_line
 from tasks_app.keeper import keeper
@@ -55,9 +56,11 @@ def answer(name: str, options: TaskOptions, helper: Helper, request: Any) -> Any
         celery.exceptions.Retry: the outcome waits for its next attempt.
         Exception: the outcome failed; the helper's exception where that is safe to show.
     """
+    crash_point("claim.before")
     outcome = _take(name, options, request)
     if outcome is None:
         raise celery_exceptions.Ignore
+    crash_point("claim.after")
     return execute(outcome, options, helper)
 
 
@@ -74,6 +77,7 @@ def execute(outcome: Outcome, options: TaskOptions, helper: Helper, *, durable: 
             raise celery_exceptions.Ignore from error
         except BaseException as error:  # noqa: BLE001 - SystemExit and the like are the helper's failures
             raise _settle_failure(run, options, error) from None
+        crash_point("success.after_commit")
         run.outcome.state = State.SUCCEEDED
         _tell(signals.succeeded, run)
         return value
@@ -156,9 +160,13 @@ def _call(run: Run, options: TaskOptions, helper: Helper) -> Any:
     args, kwargs = arguments.decode(outcome.args_json), arguments.decode(outcome.kwargs_json)
     _bind(options, args, kwargs)
     with run.interruptible():
+        crash_point("run.before_helper")
         if iscoroutinefunction(helper):
-            return async_to_sync(helper)(*args, **kwargs)
-        return helper(*args, **kwargs)
+            value = async_to_sync(helper)(*args, **kwargs)
+        else:
+            value = helper(*args, **kwargs)
+        crash_point("run.after_helper")
+        return value
 
 
 class _Unbindable(TypeError):
@@ -180,6 +188,7 @@ def _succeed(run: Run, options: TaskOptions, value: Any) -> None:
     if run.outcome.options_json:
         result = None if result_json is None else arguments.decode(result_json)
         canvas.on_success(run.outcome, result, omitted)
+    crash_point("success.before_commit")
 
 
 def _has_committed(run: Run, error: DatabaseFailure) -> bool:
@@ -203,19 +212,26 @@ def _settle_failure(run: Run, options: TaskOptions, error: BaseException) -> Bas
     failure = describe(error, outcome)
     if isinstance(error, DatabaseFailure) and is_lost_connection(error, conf.DATABASE):
         connections[conf.DATABASE].close()
-        act = lambda: outcomes.rescue(outcome, timedelta(seconds=1), failure)  # noqa: E731
         verdict = Verdict("retry", timedelta(seconds=1))
+        act = lambda: outcomes.rescue(outcome, verdict.delay, failure, is_known_dead=True)  # noqa: E731
     else:
         verdict = _verdict(error, outcome, options)
         act = lambda: _apply(run, verdict, failure)  # noqa: E731
     try:
-        state = _persist(run, lambda: _in_transaction(act))
+        state = _persist(run, lambda: _in_transaction(lambda: _settle(act)))
     except LeaseLost:
         signals.lease_lost.send_robust(Outcome, lease=run.lease)
         # A process that is being ended has to end: living on, it would wait for its next task
         # with the pool's lock in its hand, and the kill that follows would lock out the others.
         return error if is_shutdown(error) else celery_exceptions.Ignore()
+    crash_point("failure.after_commit")
     return _tell_failure(run, state, verdict, failure, error)
+
+
+def _settle(act: Callable[[], State]) -> State:
+    state = act()
+    crash_point("failure.before_commit")
+    return state
 
 
 def _verdict(error: BaseException, outcome: Outcome, options: TaskOptions) -> Verdict:
