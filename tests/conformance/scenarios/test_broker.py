@@ -13,7 +13,7 @@ import pytest
 from django.db.models import F
 
 from tasks_app.models import Outcome
-from tests.conformance.scenarios.conftest import PATIENCE, Installation
+from tests.installation import PATIENCE, Installation
 from tests.processes import Process
 from tests.project import app
 from tests.servers import RabbitMQ, Redis
