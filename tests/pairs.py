@@ -13,9 +13,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -100,12 +99,25 @@ PAIRS = [
 ]
 
 
-@contextmanager
-def runs(pairs: Iterable[Pair], folder: Path) -> Iterator[dict[Pair, Future[Run]]]:
-    """Run a folder's tests on pairs, started together and worked off a few at a time."""
-    with ThreadPoolExecutor(AT_A_TIME) as threads:
-        yield {pair: threads.submit(pair.run, folder) for pair in pairs if not pair.missing()}
-        threads.shutdown(cancel_futures=True)
+class Runs:
+    """The runs of one test session, started together and worked off a few at a time."""
+
+    def __init__(self) -> None:
+        self.threads = ThreadPoolExecutor(AT_A_TIME)
+        self.started: dict[tuple[Pair, Path], Future[Run]] = {}
+
+    def start(self, pair: Pair, folder: Path) -> None:
+        """Run a folder's tests on a pair whose servers are here, beside whatever else goes on."""
+        if (pair, folder) not in self.started and not pair.missing():
+            self.started[pair, folder] = self.threads.submit(pair.run, folder)
+
+    def result(self, pair: Pair, folder: Path) -> Run:
+        """Wait for a run that was started."""
+        return self.started[pair, folder].result()
+
+    def close(self) -> None:
+        """Forget what has not begun."""
+        self.threads.shutdown(cancel_futures=True)
 
 
 def main(arguments: Sequence[str]) -> int:
