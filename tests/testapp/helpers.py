@@ -58,8 +58,14 @@ def total(numbers: list[int]) -> int:
 
 
 def record(key: str, note: str = "") -> None:
-    """Take effect once."""
-    trail.leave(key, note=note, attempt=current.attempt, provider_key=current.idempotency_key)
+    """Take effect once, and tell the trail as one would tell a provider."""
+    trail.leave(
+        key,
+        note=note,
+        attempt=current.attempt,
+        outcome_id=current.outcome_id and str(current.outcome_id),
+        provider_key=current.idempotency_key,
+    )
     Effect.objects.create(key=key, note=note)
 
 
