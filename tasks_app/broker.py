@@ -6,8 +6,8 @@ costs time only. Nothing here touches the database. Publishing is the relay's al
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Self
 
 from celery import Celery, current_app
@@ -89,15 +89,38 @@ class Publisher:
             BrokerDown: no connection, no answer in time, or a refusal; any number of them may
                 have arrived.
         """
-        try:
-            producer = self._producer or self._connect()
+        with self._at_the_broker() as producer:
             for queue in {outcome.queue for outcome in outcomes}:
                 producer.maybe_declare(self.app.amqp.queues[queue])
             with _batch(producer):
                 for outcome in outcomes:
                     self._send(producer, outcome)
                     crash_point("relay.after_message")
-            return len(outcomes)
+        return len(outcomes)
+
+    def messages(self, queues: Iterable[str]) -> dict[str, int]:
+        """
+        Return how many messages wait in each queue, which is made if it is not there.
+
+        Raises:
+            BrokerDown: no connection, no answer in time, or a refusal.
+        """
+        with self._at_the_broker() as producer:
+            return {queue: self._size(producer.channel, queue) for queue in queues}
+
+    def _size(self, channel: Any, name: str) -> int:
+        sizes: list[int] = []
+        queue = self.app.amqp.queues[name].bind(channel)
+        # What `queue_declare` returns depends on kombu's version, what it tells does not.
+        queue.on_declared = lambda name, messages, consumers: sizes.append(messages)
+        queue.queue_declare()
+        return sizes[0]
+
+    @contextmanager
+    def _at_the_broker(self) -> Iterator[Any]:
+        """Give the block a producer; its failure drops the connection and is a `BrokerDown`."""
+        try:
+            yield self._producer or self._connect()
         except self._errors() as error:
             self.close()
             raise BrokerDown(str(error) or type(error).__name__) from error

@@ -38,6 +38,7 @@ def defaults() -> dict[str, Any]:
     found: dict[str, Any] = {
         "broker_url": broker or filesystem.url(broker_folder()),
         "broker_connection_retry_on_startup": True,
+        "broker_heartbeat": 10,
         "result_backend": "tasks_app.results:OutcomeBackend",
         "task_send_sent_event": False,
         "worker_send_task_events": True,

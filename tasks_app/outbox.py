@@ -73,14 +73,32 @@ def waiting_queues() -> list[str]:
 
 def in_flight(queue: str) -> int:
     """Return how many announced rows of a queue nobody has claimed yet, counted to the limit."""
+    return _announced(queue).values("pk")[: conf.MAX_IN_FLIGHT].count()
+
+
+def unanswered(queue: str) -> list[tuple[UUID, str, int]]:
+    """Return id, task name and announcements of what `in_flight` counts."""
+    rows = _announced(queue).values_list("pk", "task_name", "announced")
+    return list(rows[: conf.MAX_IN_FLIGHT])
+
+
+def recall(ids: Sequence[UUID]) -> int:
+    """Make announced rows due at once whose message is believed lost; return how many."""
+    now = DatabaseNow()
     rows = Outcome.objects.filter(
+        StateIs(State.PENDING), pk__in=ids, announced__gt=0, announce_at__gt=now
+    )
+    return rows.update(announce_at=now)
+
+
+def _announced(queue: str) -> QuerySet[Outcome]:
+    return Outcome.objects.filter(
         state=State.PENDING,
         queue=queue,
         priority__in=PRIORITIES,
         announced__gt=0,
         announce_at__gt=DatabaseNow(),
     )
-    return rows.values("pk")[: conf.MAX_IN_FLIGHT].count()
 
 
 def _room(queue: str, limit: int) -> int:

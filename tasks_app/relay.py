@@ -22,6 +22,7 @@ from tasks_app.forks import database_section
 from tasks_app.models import Outcome
 from tasks_app.options import declared
 from tasks_app.retry import RetryPolicy
+from tasks_app.roll_call import RollCall
 from tasks_app.wakeups import Wakeup
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ T = TypeVar("T")
 BATCH = 200
 
 #: Waits for a broker or database that is down.
-BACKOFF = RetryPolicy(initial=0.5, maximum=30)
+BACKOFF = RetryPolicy(initial=0.5, maximum=5)
 
 #: Shortest of these waits, in seconds: a jittered one may be none.
 SHORTEST_WAIT = 0.1
@@ -64,6 +65,7 @@ class Relay:
         self.app = app
         self.publisher = Publisher(app)
         self.housekeeper = rescue.Housekeeper(app)
+        self.roll_call = RollCall()
         self._broken: dict[str, int] = {}
         self._stopping = threading.Event()
 
@@ -115,11 +117,24 @@ class Relay:
 
     def _look(self) -> Counts:
         self.housekeeper.run_if_due()
+        self._call_roll()
         return self.run_once()
+
+    def _call_roll(self) -> None:
+        """Make rows due whose messages the broker has lost, if it is time to look for them."""
+        waiting = self.roll_call.waiting()
+        if not waiting:
+            return
+        messages = self._attempt("broker", lambda: self.publisher.messages(waiting))
+        if messages is None:
+            self.roll_call.distrust()
+        else:
+            self.roll_call.compare(waiting, messages)
 
     def _ring(self, rows: list[Outcome]) -> bool:
         """Ring for rows; tell whether the broker took them all."""
         if self._attempt("broker", lambda: self.publisher.ring(rows)) is None:
+            self.roll_call.distrust()
             return False
         crash_point("relay.after_publish")
         if signals.announced.has_listeners():

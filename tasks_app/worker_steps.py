@@ -8,6 +8,7 @@ what still runs when the worker stops is given back.
 
 import logging
 import threading
+from functools import partial
 from typing import Any
 
 from celery import Celery, bootsteps, current_app, signals
@@ -30,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 #: Seconds that a stopping worker waits for its relay's last look.
 LAST_LOOK = 10
+
+#: Seconds between two looks of a worker for a broker that is away, at most.
+LONGEST_ABSENCE = 5
 
 #: Seconds for which task events gather; Celery's dispatcher sends them earlier when there are 24.
 GATHERING = 0.2
@@ -73,6 +77,21 @@ class RelayStep(bootsteps.StartStopStep):
         self.stop(parent)
 
 
+class ReconnectStep(bootsteps.Step):
+    """Lets a worker look for its broker often: kombu would wait longer each time, up to 30 s."""
+
+    def create(self, parent: Any) -> None:
+        ensure = parent.ensure_connected
+
+        def ensure_soon(connection: Any) -> Any:
+            connection.ensure_connection = partial(
+                connection.ensure_connection, interval_start=1, interval_max=LONGEST_ABSENCE
+            )
+            return ensure(connection)
+
+        parent.ensure_connected = ensure_soon
+
+
 class EventsStep(bootsteps.StartStopStep):
     """Lets task events gather for a moment: Celery would send each run's one by one."""
 
@@ -108,6 +127,7 @@ def prepare(app: Celery) -> None:
     """Make the app's workers serve outcomes; called once per app."""
     app.steps["worker"].add(RelayStep)
     app.steps["consumer"].add(PoisonStep)
+    app.steps["consumer"].add(ReconnectStep)
     TRANSPORT_ALIASES.update(TOLERANT_TRANSPORTS)
     app.steps["consumer"].add(EventsStep)
     signals.worker_init.connect(_name_worker, dispatch_uid="tasks_app")

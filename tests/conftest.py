@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.children import LIVING
+from tests.pairs import Runs
 from tests.servers import Server, ServerMissing
 from tests.servers.session import KINDS, session
 
@@ -21,6 +22,8 @@ SOAK = Path(__file__).parent / "soak"
 
 #: Why tests were skipped for want of a server, by kind of server.
 SKIPPED: dict[str, str] = {}
+
+PAIR_RUNS = pytest.StashKey[Runs]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,6 +38,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the servers that Django's settings name, before Django connects to them."""
+    config.addinivalue_line(
+        "markers", "on_every_pair(folder): runs a folder's tests on each of its pairs"
+    )
+    config.stash[PAIR_RUNS] = Runs()
     if config.getoption("soak") is not None:
         # It starts servers of its own, which die many deaths.
         config.args[:] = [str(SOAK)]
@@ -45,9 +52,37 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from None
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Ask for the runs on pairs last, in the order in which they are started."""
+    items.sort(key=lambda item: folder_for_pairs(item) is not None)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start the runs on pairs: they mostly wait, so the other tests go on beside them."""
+    if session.config.option.collectonly:
+        return
+    for item in session.items:
+        if folder := folder_for_pairs(item):
+            session.config.stash[PAIR_RUNS].start(item.callspec.params["pair"], folder)  # type: ignore[attr-defined]
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Stop every server of the run, also after Ctrl+C."""
+    config.stash[PAIR_RUNS].close()
     session.close()
+
+
+def folder_for_pairs(item: pytest.Item) -> Path | None:
+    """Return the folder that a test runs on a pair, or None for an ordinary test."""
+    mark = item.get_closest_marker("on_every_pair")
+    return None if mark is None else mark.args[0]
+
+
+@pytest.fixture(scope="session")
+def pair_runs(pytestconfig: pytest.Config) -> Runs:
+    """The runs on pairs of this session."""
+    return pytestconfig.stash[PAIR_RUNS]
 
 
 @pytest.hookimpl(wrapper=True)

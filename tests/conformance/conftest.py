@@ -1,4 +1,4 @@
-"""Scenarios run in a process of their own, once per pair (see `pairs`).
+"""Scenarios run in a process of their own, once per pair (see `tests.pairs`).
 
 A pytest run over everything leaves them to `test_every_pair`; naming their folder runs them in
 this process, on the pair that the environment chooses.
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.pairs import SCENARIOS
+from tests.pairs import SCENARIOS
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -6,8 +6,7 @@ import json
 import subprocess
 import sys
 
-from tests.conformance.pairs import Pair
-from tests.processes import ROOT
+from tests.pairs import ROOT, Pair
 
 #: Seconds after which the smoke hangs.
 TIMEOUT = 240

@@ -7,9 +7,8 @@ import sys
 
 import pytest
 
-from tests.conformance.pairs import Pair
 from tests.conftest import skip_or_fail
-from tests.processes import ROOT
+from tests.pairs import ROOT, Pair
 from tests.servers.session import chosen_broker, chosen_database
 
 

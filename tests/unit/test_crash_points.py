@@ -22,7 +22,9 @@ def visit(count, armed):
     """Visit a point that often in a process of its own, in which it is armed."""
     script = (
         "from tasks_app.crash_points import crash_point\n"
-        f"for visit in range({count}):\n    crash_point('claim.after')\n    print(visit, flush=True)\n"
+        f"for visit in range({count}):\n"
+        "    crash_point('claim.after')\n"
+        "    print(visit, flush=True)\n"
     )
     return subprocess.run(
         [sys.executable, "-c", script],

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from tests import trail
-from tests.conformance.scenarios.conftest import PATIENCE
+from tests.installation import PATIENCE
 from tests.testapp import tasks
 
 pytestmark = pytest.mark.usefixtures("worker")

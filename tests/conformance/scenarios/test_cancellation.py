@@ -6,7 +6,7 @@ import pytest
 
 from tasks_app.exceptions import TaskCancelled
 from tests import trail
-from tests.conformance.scenarios.conftest import PATIENCE, in_state
+from tests.installation import PATIENCE, in_state
 from tests.testapp import tasks
 
 pytestmark = pytest.mark.usefixtures("worker")

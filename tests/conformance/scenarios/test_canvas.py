@@ -6,7 +6,7 @@ import pytest
 from celery import chain, chord, group
 
 from tests import trail
-from tests.conformance.scenarios.conftest import PATIENCE
+from tests.installation import PATIENCE
 from tests.testapp import tasks
 from tests.waiting import wait_until
 

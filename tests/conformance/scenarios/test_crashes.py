@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from tests import trail
-from tests.conformance.scenarios.conftest import PATIENCE, in_state
+from tests.installation import PATIENCE, in_state
 from tests.servers.session import chosen_database
 from tests.testapp import tasks
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 from tasks_app.exceptions import IdempotencyConflict
 from tasks_app.models import Outcome
 from tests import trail
-from tests.conformance.scenarios.conftest import PATIENCE, in_state
+from tests.installation import PATIENCE, in_state
 from tests.testapp import tasks
 from tests.waiting import wait_until
 

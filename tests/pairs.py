@@ -1,11 +1,11 @@
-"""The pairs of database and broker, and how the scenarios run on one of them.
+"""The pairs of database and broker, and how a folder of tests runs on one of them.
 
-Each pair is a pytest process of its own with servers of its own, so that Django and Celery are
-configured once, as in a real installation. By hand:
+Each run is a pytest process of its own with servers of its own, so that Django and Celery are
+configured once, as in a real installation. By hand, the scenarios of `tests/conformance`:
 
-    python -m tests.conformance.pairs                          every pair with installed servers
-    python -m tests.conformance.pairs postgres-redis           one pair
-    python -m tests.conformance.pairs postgres-redis-threads   the same on another pool
+    python -m tests.pairs                          every pair with installed servers
+    python -m tests.pairs postgres-redis           one pair
+    python -m tests.pairs postgres-redis-threads   the same on another pool
 """
 
 from __future__ import annotations
@@ -14,16 +14,24 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from tests.servers.session import BROKERS, DATABASES, KINDS
 
-SCENARIOS = Path(__file__).parent / "scenarios"
+ROOT = Path(__file__).parent.parent
+
+SCENARIOS = ROOT / "tests" / "conformance" / "scenarios"
 
 #: Seconds after which a run that hangs is ended.
-TIMEOUT = 600
+TIMEOUT = 900
+
+#: Tests with workers mostly wait, so three pairs share a small machine without slowing each other.
+AT_A_TIME = 3
+
+Run = subprocess.CompletedProcess[str]
 
 
 @dataclass(frozen=True)
@@ -62,15 +70,22 @@ class Pair:
             "TASKS_TEST_POOL": self.pool,
         }
 
-    def run(self, arguments: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
-        """Run every scenario on this pair and return how that ended."""
+    def report(self, folder: Path) -> list[str]:
+        """Return the option that leaves a JUnit report, where `TASKS_TEST_REPORTS` wants one."""
+        reports = os.environ.get("TASKS_TEST_REPORTS")
+        if not reports:
+            return []
+        return [f"--junitxml={Path(reports).absolute() / f'{folder.parent.name}-{self}.xml'}"]
+
+    def run(self, folder: Path, arguments: Sequence[str] = ()) -> Run:
+        """Run a folder's tests on this pair and return how that ended."""
         return subprocess.run(
-            [sys.executable, "-m", "pytest", str(SCENARIOS), "-q", *arguments],
+            [sys.executable, "-m", "pytest", str(folder), "-q", *self.report(folder), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             env=self.environment(),
-            cwd=SCENARIOS.parents[2],
+            cwd=ROOT,
             timeout=TIMEOUT,
             check=False,
         )
@@ -84,6 +99,27 @@ PAIRS = [
 ]
 
 
+class Runs:
+    """The runs of one test session, started together and worked off a few at a time."""
+
+    def __init__(self) -> None:
+        self.threads = ThreadPoolExecutor(AT_A_TIME)
+        self.started: dict[tuple[Pair, Path], Future[Run]] = {}
+
+    def start(self, pair: Pair, folder: Path) -> None:
+        """Run a folder's tests on a pair whose servers are here, beside whatever else goes on."""
+        if (pair, folder) not in self.started and not pair.missing():
+            self.started[pair, folder] = self.threads.submit(pair.run, folder)
+
+    def result(self, pair: Pair, folder: Path) -> Run:
+        """Wait for a run that was started."""
+        return self.started[pair, folder].result()
+
+    def close(self) -> None:
+        """Forget what has not begun."""
+        self.threads.shutdown(cancel_futures=True)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run the named pairs, or all; options for pytest may follow. Return the exit code."""
     names = [argument for argument in arguments if not argument.startswith("-")]
@@ -93,7 +129,7 @@ def main(arguments: Sequence[str]) -> int:
         if missing := pair.missing():
             report(f"{pair}: NOT TESTED: {'; '.join(missing)}")
             continue
-        run = pair.run(options)
+        run = pair.run(SCENARIOS, options)
         failed += run.returncode != 0
         report(f"{pair}: {run.stdout.strip().splitlines()[-1]}")
         if run.returncode:
