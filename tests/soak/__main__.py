@@ -15,8 +15,11 @@ import django
 
 from tests.children import descendants
 
-# The folder outlives a failed run, unlike the one that the settings would make.
-FOLDER = Path(os.environ.setdefault("TASKS_TEST_FILES", tempfile.mkdtemp(prefix="tasks-app-soak-")))
+# A folder that was named beforehand is kept, and one made here if the run fails.
+IS_KEPT = "TASKS_TEST_FILES" in os.environ
+if not IS_KEPT:
+    os.environ["TASKS_TEST_FILES"] = tempfile.mkdtemp(prefix="tasks-app-soak-")
+FOLDER = Path(os.environ["TASKS_TEST_FILES"])
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.soak.settings"
 django.setup()
 
@@ -50,7 +53,8 @@ def main() -> int:
     if found["violations"]:
         tell(f"FAILED; seed {plan.seed}, logs in {FOLDER}")
         return 1
-    shutil.rmtree(FOLDER, ignore_errors=True)
+    if not IS_KEPT:
+        shutil.rmtree(FOLDER, ignore_errors=True)
     return 0
 
 

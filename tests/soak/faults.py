@@ -15,11 +15,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from django.db import connection
+
+from tasks_app.leases import process_of
+from tasks_app.models import Outcome
 from tests.children import signal_all
 from tests.servers import Mode, Proxy, Redis, Server
 from tests.soak.members import Member
 from tests.soak.settings import SHORT_TIMES
-from tests.soak.stage import Stage
+from tests.soak.stage import Stage, asked
 
 #: Seconds that a lease outlasts at most: whoever is stopped for longer has lost it.
 LEASE: float = SHORT_TIMES["LEASE"]
@@ -64,14 +68,27 @@ class OnMember(Fault):
         return [member for member in found if not (self.spares and member.is_spared)]
 
 
+def one_child(target: Member, dice: random.Random) -> list[int]:
+    """Return one process of a worker's pool, preferably one that runs an outcome; none if none."""
+    children = target.children()
+    at_work = sorted(set(children) & set(asked(lambda: running_in(target), [])))
+    connection.close()
+    return [dice.choice(at_work or children)] if children else []
+
+
+def running_in(target: Member) -> list[int]:
+    """Return the ids of a worker's processes that run an outcome, by the rows."""
+    rows = Outcome.objects.filter(state="running", worker__startswith=f"{target.name}@")
+    return [process_of(worker) for worker in rows.values_list("worker", flat=True)]
+
+
 class KillChild(OnMember):
     """SIGKILL to one process of a pool, as the kernel does when memory is short."""
 
     is_kill = True
 
     def begin(self, stage: Stage, target: Member, dice: random.Random) -> None:
-        if children := target.children():
-            signal_all([dice.choice(children)], signal.SIGKILL)
+        signal_all(one_child(target, dice), signal.SIGKILL)
 
 
 class KillMember(OnMember):
@@ -128,8 +145,7 @@ class StopChild(StopMember):
     """SIGSTOP to one process of a pool beyond its lease."""
 
     def begin(self, stage: Stage, target: Member, dice: random.Random) -> list[int]:
-        children = target.children()
-        chosen = [dice.choice(children)] if children else []
+        chosen = one_child(target, dice)
         signal_all(chosen, signal.SIGSTOP)
         return chosen
 

@@ -84,6 +84,17 @@ def violations(known: Facts) -> list[str]:
     return [str(violation) for violation in found]
 
 
+def course(outcome_id: UUID) -> list[str]:
+    """Tell each change of an outcome in a line, in seconds from the first one."""
+    found = []
+    began = None
+    for event in log.Event.objects.filter(outcome_id=outcome_id).order_by("seq"):
+        began = began or event.at
+        seconds = (event.at - began).total_seconds()
+        found.append(f"{seconds:7.2f} {event.to_state}#{event.to_fence} {event.worker}")
+    return found
+
+
 def single_calls(calls: Iterable[Call]) -> Iterator[Call]:
     """Yield the calls as the checker knows them: a bulk call is as many as it has arguments."""
     for call in calls:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.history.client import OK, Call
 from tests.servers.session import chosen_broker, chosen_database
-from tests.soak import samples, verdict
+from tests.soak import records, samples, verdict
 from tests.soak.run import Soak
 from tests.soak.verdict import Facts
 
@@ -22,6 +22,9 @@ MORE_FILES = 20
 
 #: Database connections of one process at rest: the main one's relay, two children with keepers.
 CONNECTIONS = 6
+
+#: Probes whose course the document tells.
+SLOWEST = 5
 
 #: Violations that the text shows; the document has all.
 SHOWN = 40
@@ -48,7 +51,11 @@ def document(soak: Soak, facts: Facts, more: Sequence[str]) -> dict[str, Any]:
         "lost": len(verdict.lost(facts)),
         "doubled": len(verdict.doubled(facts)),
         "unlucky": len(verdict.unlucky(facts)),
-        "recovery": {fault: spread(found) for fault, found in soak.recoveries().items()},
+        "recovery": recovery(soak),
+        "slowest": slowest(soak),
+        "taken_for_poison": {
+            f"{row.task} {row.id}": records.course(row.id) for row in verdict.unlucky(facts)
+        },
         "enqueue": latency(calls),
         "memory": {role: slope and dataclasses.asdict(slope) for role, slope in slopes.items()},
         "files": files,
@@ -82,6 +89,23 @@ def leaks(
     allowed = CONNECTIONS * len(soak.watched()) + 2
     if soak.connections_at_rest and soak.connections_at_rest > allowed:
         yield f"{soak.connections_at_rest} database connections at rest, over {allowed}"
+
+
+def slowest(soak: Soak) -> dict[str, list[str]]:
+    """Return the courses of the probes that took longest."""
+    probes = sorted(soak.recoveries(), key=lambda probe: probe.seconds)[-SLOWEST:]
+    return {
+        f"{probe.seconds:.2f} s after {probe.fault}": records.course(probe.outcome_id)
+        for probe in probes
+    }
+
+
+def recovery(soak: Soak) -> dict[str, dict[str, float]]:
+    """Return by fault how long it took from its end to the end of its probe."""
+    found: dict[str, list[float]] = {}
+    for probe in soak.recoveries():
+        found.setdefault(probe.fault, []).append(probe.seconds)
+    return {fault: spread(seconds) for fault, seconds in found.items()}
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from django.db import DatabaseError, connection
 from django.db.models import F
 
 from tasks_app.models import Outcome
@@ -20,7 +18,7 @@ from tests.history.client import ClientLog
 from tests.soak import samples, tasks
 from tests.soak.nemesis import Nemesis
 from tests.soak.samples import Sample
-from tests.soak.stage import Stage, connections_in_use
+from tests.soak.stage import Stage, asked, connections_in_use
 from tests.soak.verdict import FINAL
 from tests.waiting import wait_until
 
@@ -69,6 +67,15 @@ class Plan:
         return tasks >= (self.tasks or 0) and kills >= (self.kills or 0)
 
 
+@dataclass(frozen=True)
+class Recovery:
+    """A probe that was enqueued when a fault ended, and how long it took to succeed."""
+
+    fault: str
+    outcome_id: UUID
+    seconds: float
+
+
 class Soak:
     """A run on a stage: `perform` it, then read the attributes."""
 
@@ -92,8 +99,7 @@ class Soak:
         history.install()
         for member in self.stage.members:
             member.start()
-        everyone = self.stage.members
-        wait_until(lambda: all(each.is_ready for each in everyone), START, "everybody's start")
+        wait_until(self.is_everybody_ready, START, "everybody's start")
         began = time.monotonic()
         while not self.plan.is_over(time.monotonic() - began, self.tasks, self.nemesis.kills):
             self.nemesis.step()
@@ -104,6 +110,11 @@ class Soak:
         self.finish()
         if not self.plan.is_reached(self.tasks, self.nemesis.kills):
             self.stage.findings.append("the run did not reach the counts that were asked for")
+
+    def is_everybody_ready(self) -> bool:
+        """Tell whether all processes are at work; a crash point may have ended one by now."""
+        self.stage.supervise()
+        return all(member.is_ready for member in self.stage.members)
 
     def watch(self) -> None:
         """Do what is due beside the faults."""
@@ -192,14 +203,15 @@ class Soak:
             self.stage.findings.append(f"{left} outcomes were not final after {FINISH} s")
         self.connections_at_rest = connections_in_use()
 
-    def recoveries(self) -> dict[str, list[float]]:
-        """Return the seconds from the end of a fault to the end of its probe, by fault."""
-        found: dict[str, list[float]] = {}
+    def recoveries(self) -> list[Recovery]:
+        """Return how long the probes took."""
         rows = Outcome.objects.filter(pk__in=list(self.probes), state="succeeded")
-        for pk, created_at, finished_at in rows.values_list("pk", "created_at", "finished_at"):
-            seconds = (finished_at - created_at).total_seconds()
-            found.setdefault(self.probes[pk], []).append(seconds)
-        return found
+        return [
+            Recovery(
+                self.probes[row.pk], row.pk, (row.finished_at - row.created_at).total_seconds()
+            )
+            for row in rows
+        ]
 
     def crash_points(self) -> Counter[str]:
         """Return how often each crash point ended a process."""
@@ -209,15 +221,6 @@ class Soak:
                 if line.startswith("crash point "):
                     found[line.split()[2].rstrip(":")] += 1
         return found
-
-
-def asked(question: Callable[[], Any], otherwise: Any) -> Any:
-    """Return the database's answer, or something else while it is away."""
-    try:
-        return question()
-    except DatabaseError:
-        connection.close()
-        return otherwise
 
 
 def hurry() -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from django.db import DatabaseError, connection
 from django.test.utils import setup_databases, teardown_databases
@@ -122,6 +123,15 @@ def end_all(stage: Stage) -> None:
                 os.killpg(pid, 9)
 
 
+def asked(question: Callable[[], Any], otherwise: Any) -> Any:
+    """Return the database's answer, or something else while it is away."""
+    try:
+        return question()
+    except DatabaseError:
+        connection.close()
+        return otherwise
+
+
 def connections_in_use() -> int | None:
     """Return how many connections the database serves, or None where it counts none."""
     question = {
@@ -130,10 +140,10 @@ def connections_in_use() -> int | None:
     }.get(connection.vendor)
     if question is None:
         return None
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(question)
-            return int(cursor.fetchone()[0])
-    except DatabaseError:
-        connection.close()
-        return None
+    return asked(lambda: _number(question), None)
+
+
+def _number(question: str) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(question)
+        return int(cursor.fetchone()[0])
