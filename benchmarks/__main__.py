@@ -1,20 +1,23 @@
-"""Run a benchmark: `python -m benchmarks drain` or `python -m benchmarks enqueue`."""
+"""Run a benchmark: `python -m benchmarks drain`, `enqueue` or `losses`."""
 
 import argparse
 
-from benchmarks import drain, enqueue
+from benchmarks import drain, enqueue, losses
 
 
 def main() -> None:
     """Read the command line and run what it names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("benchmark", choices=("drain", "enqueue"))
+    parser.add_argument("benchmark", choices=("drain", "enqueue", "losses"))
     parser.add_argument("--tasks", type=int, help="calls per contestant and round")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=1, help="of the faults of losses")
     parser.add_argument("--only", nargs="+", metavar="CONTESTANT", help="by default all")
     given = parser.parse_args()
     if given.benchmark == "drain":
         drain.run(given.only or drain.CONTESTANTS, given.tasks or 5_000, given.rounds)
+    elif given.benchmark == "losses":
+        losses.run(given.only or losses.CONTESTANTS, given.tasks or 1_000, given.seed)
     else:
         enqueue.run(given.only or enqueue.CONTESTANTS, given.tasks or 10_000, given.rounds)
 

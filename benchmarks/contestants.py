@@ -44,14 +44,17 @@ class Ground:
         )
         return run.stdout
 
-    def worker(self, contestant: str) -> Child:
+    def start(self, name: str, *arguments: str) -> Child:
+        """Start a Python module in a contestant's environment."""
+        command = [sys.executable, "-m", *arguments]
+        log = self.folder / f"{name}.log"
+        return Child(name, command, log=log, environment=self.environment(), folder=ROOT)
+
+    def worker(self, contestant: str, *options: str) -> Child:
         """Start a contestant's worker with two processes."""
-        command = [
-            *(sys.executable, "-m", "celery", "-A", f"benchmarks.{contestant}"),
-            *("worker", "--pool", "prefork", "--concurrency", "2", "--loglevel", "WARNING"),
-        ]
-        log = self.folder / f"{contestant}.log"
-        return Child(contestant, command, log=log, environment=self.environment(), folder=ROOT)
+        pool = ("--pool", "prefork", "--concurrency", "2", "--loglevel", "WARNING")
+        app = f"benchmarks.{contestant}"
+        return self.start(contestant, "celery", "-A", app, "worker", *pool, *options)
 
     def migrate(self) -> None:
         """Make the tables of all contestants."""

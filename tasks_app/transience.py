@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.db import Error as DatabaseFailure
-from django.db import OperationalError, connections
+from django.db import InterfaceError, OperationalError, connections
 
 from tasks_app.conf import conf
 
@@ -30,11 +30,22 @@ def is_transient(error: DatabaseFailure) -> bool:
     return isinstance(error, OperationalError) and "database is locked" in str(error)
 
 
-def is_lost_connection(error: DatabaseFailure, alias: str) -> bool:
-    """Tell whether the error came with the loss of the connection."""
+def is_lost_connection(error: DatabaseFailure, alias: str, before: Any = None) -> bool:
+    """
+    Tell whether the error came with the loss of the connection.
+
+    Args:
+        error: What was raised.
+        alias: The connection that raised it.
+        before: The driver's own connection before the error, if it is known. The end of an atomic
+            block replaces a lost one at once where the database is back already, so that the
+            present one answers.
+    """
     connection = connections[alias]
     if connection.connection is None:
         return isinstance(error, OperationalError)
+    if before is not None and connection.connection is not before:
+        return isinstance(error, OperationalError | InterfaceError)
     return not connection.is_usable()
 
 

@@ -18,10 +18,22 @@ from tests.pairs import Runs
 from tests.servers import Server, ServerMissing
 from tests.servers.session import KINDS, session
 
+SOAK = Path(__file__).parent / "soak"
+
 #: Why tests were skipped for want of a server, by kind of server.
 SKIPPED: dict[str, str] = {}
 
 PAIR_RUNS = pytest.StashKey[Runs]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of the soak, which runs instead of all other tests (see `tests.soak`)."""
+    group = parser.getgroup("soak", "a long run under faults, instead of the tests")
+    group.addoption("--soak", type=float, metavar="MINUTES", help="run it for so long")
+    group.addoption("--soak-seed", type=int, metavar="N", help="of its dice")
+    group.addoption("--soak-tasks", type=int, metavar="N", help="end at so many outcomes")
+    group.addoption("--soak-kills", type=int, metavar="N", help="end at so many kills")
+    group.addoption("--soak-report", type=Path, metavar="FILE", help="write a report as JSON")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -30,6 +42,10 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "on_every_pair(folder): runs a folder's tests on each of its pairs"
     )
     config.stash[PAIR_RUNS] = Runs()
+    if config.getoption("soak") is not None:
+        # It starts servers of its own, which die many deaths.
+        config.args[:] = [str(SOAK)]
+        return
     try:
         session.start_chosen()
     except ServerMissing as error:

@@ -68,7 +68,7 @@ class Proxy:
 
     def cut(self) -> None:
         """End every open connection."""
-        for pair in self.connections:
+        for pair in list(self.connections):
             end(*pair)
 
     def close(self) -> None:
@@ -79,11 +79,8 @@ class Proxy:
             self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
         self.cut()
-        for thread in self.threads:
+        for thread in list(self.threads):
             thread.join()
-        for client, server in self.connections:
-            client.close()
-            server.close()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -114,12 +111,20 @@ class Proxy:
             self.connections.append((client, server))
             if self.mode is Mode.CUT or self.closing:
                 end(client, server)
-            self.run(self.pump, client, server)
-            self.run(self.pump_replies, server, client)
+            self.run(self.serve, client, server)
 
-    def pump_replies(self, source: socket.socket, sink: socket.socket) -> None:
-        """Forward what the server says until either side ends."""
-        self.pump(source, sink, replies=True)
+    def serve(self, client: socket.socket, server: socket.socket) -> None:
+        """Forward both ways until either side ends, then forget the connection."""
+        replies = threading.Thread(
+            target=self.pump, args=(server, client), kwargs={"replies": True}, daemon=True
+        )
+        replies.start()
+        self.pump(client, server)
+        replies.join()
+        self.connections.remove((client, server))
+        self.threads.remove(threading.current_thread())
+        client.close()
+        server.close()
 
     def pump(self, source: socket.socket, sink: socket.socket, *, replies: bool = False) -> None:
         """Forward one direction until either side ends."""

@@ -11,6 +11,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.servers import Mode, Proxy, Redis
+from tests.waiting import wait_until
 
 NEVER = Retry(NoBackoff(), 0)
 
@@ -90,6 +91,15 @@ def test_delay_makes_every_answer_late(proxy: Proxy, client: redis.Redis) -> Non
     begin = time.monotonic()
     assert client.ping()
     assert time.monotonic() - begin >= 0.2
+
+
+def test_an_ended_connection_is_forgotten(proxy: Proxy) -> None:
+    """A proxy that stands for hours holds what is open now and nothing more."""
+    for _ in range(5):
+        with redis.Redis(port=proxy.port, socket_timeout=2, retry=NEVER) as client:
+            client.ping()
+    wait_until(lambda: not proxy.connections, 10, "the end of every connection")
+    assert len(proxy.threads) == 1
 
 
 def test_an_absent_server_shows_as_an_ended_connection(proxy: Proxy) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
 from typing import Any, NoReturn
 
-from django.db import connections
+from django.db import DatabaseError, connections
 
 from tasks_app import Discard, Retry, Snooze, current
 from tests import trail
@@ -58,8 +59,14 @@ def total(numbers: list[int]) -> int:
 
 
 def record(key: str, note: str = "") -> None:
-    """Take effect once."""
-    trail.leave(key, note=note, attempt=current.attempt, provider_key=current.idempotency_key)
+    """Take effect once, and tell the trail as one would tell a provider."""
+    trail.leave(
+        key,
+        note=note,
+        attempt=current.attempt,
+        outcome_id=current.outcome_id and str(current.outcome_id),
+        provider_key=current.idempotency_key,
+    )
     Effect.objects.create(key=key, note=note)
 
 
@@ -147,6 +154,21 @@ def know_connection() -> bool:
     known = getattr(connection, "known", None)
     connection.known = connection.connection
     return connection.connection is known
+
+
+def lose_connection(key: str) -> None:
+    """Take effect; at the first visit, have the database end the connection, and go on."""
+    record(key)
+    if len(trail.left(key)) > 1:
+        return
+    connection = connections["default"]
+    ending = {
+        "postgresql": "SELECT pg_terminate_backend(pg_backend_pid())",
+        "mysql": "KILL CONNECTION_ID()",
+    }
+    with contextlib.suppress(DatabaseError), connection.cursor() as cursor:
+        cursor.execute(ending[connection.vendor])
+    record(key, "on a lost connection")
 
 
 def die(key: str, times: int) -> None:

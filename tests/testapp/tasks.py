@@ -24,6 +24,7 @@ watch_for_cancel = task(helpers.watch_for_cancel)
 fail_with = task(helpers.fail_with)
 give_back = task(helpers.give_back)
 know_connection = task(helpers.know_connection)
+lose_connection = task(helpers.lose_connection)
 die = task(helpers.die)
 
 

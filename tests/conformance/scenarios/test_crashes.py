@@ -8,6 +8,7 @@ import pytest
 
 from tests import trail
 from tests.installation import PATIENCE, in_state
+from tests.servers.session import chosen_database
 from tests.testapp import tasks
 
 
@@ -25,6 +26,16 @@ def test_a_killed_child_costs_one_crash_and_no_effect(key, effects, settled):
     assert (outcome.state, outcome.crashes) == ("succeeded", 1)
     assert effects() == [""]
     assert len(trail.left(key)) == 2
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_connection_that_is_lost_in_a_helper_costs_no_attempt(key, effects, settled):
+    """A database that ends a connection and takes new ones at once fails no outcome."""
+    if chosen_database() == "sqlite":
+        pytest.skip("a file ends no connection")
+    outcome = settled(tasks.lose_connection.enqueue(key))
+    assert (outcome.state, outcome.crashes) == ("succeeded", 1)
+    assert effects() == [""]
 
 
 @pytest.mark.usefixtures("prefork", "worker")

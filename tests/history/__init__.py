@@ -1,0 +1,1 @@
+"""What really happened: a log of every change of an outcome, and a checker that judges it."""
