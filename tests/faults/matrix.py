@@ -1,8 +1,9 @@
 """
 The fault matrix: what each case injects, and what its last runs have shown.
 
-The cases name their row (`test_f08_…`) and leave, where time matters, how long recovery took. Runs with `TASKS_TEST_REPORTS=FOLDER` leave JUnit reports there; this
-writes what all reports below a folder say into `docs/reliability.md`:
+The cases name their row (`test_f08_…`) and leave, where time matters, how long recovery took.
+Runs with `TASKS_TEST_REPORTS=FOLDER` leave JUnit reports there; this writes what all reports
+below a folder say into `docs/reliability.md`:
 
     TASKS_TEST_REPORTS=/tmp/reports python3 run.py test tests/faults/test_every_pair.py
     python -m tests.faults.matrix /tmp/reports
@@ -29,10 +30,7 @@ BEGIN, END = "<!-- matrix -->\n", "<!-- end of matrix -->\n"
 FAULTS = {
     1: ("1", "A process dies inside its transaction, after `enqueue`"),
     2: ("1", "A process dies right after the commit of an `enqueue`"),
-    3: (
-        "1",
-        "The answer to an enqueuer's COMMIT is lost, and the caller tries again with the same key",
-    ),
+    3: ("1", "The answer to an enqueuer's COMMIT is lost; the caller tries again, same key"),
     4: ("1", "The transaction or savepoint around an `enqueue` is rolled back"),
     5: ("1", "Eight callers enqueue under the same key at once"),
     6: ("1", "A caller uses a key again with other arguments"),
