@@ -9,11 +9,14 @@ has moved on since the page was shown. No page counts the table or reads it all.
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import timedelta
+from importlib import import_module
 from pprint import pformat
 from typing import Any
 from urllib.parse import urlencode
 
+from django.apps import apps
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.views.main import PAGE_VAR, ChangeList
 from django.core.paginator import Paginator
 from django.db import transaction
@@ -285,6 +288,13 @@ class OutcomeAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
             return queryset.filter(request_id=term), False
         return queryset.filter(idempotency_key=term), False
 
+    def response_action(self, request: Any, queryset: Any) -> Any:
+        """Act on ids that can be ids of outcomes: Django would stumble over any other."""
+        chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
+        request.POST = request.POST.copy()
+        request.POST.setlist(ACTION_CHECKBOX_NAME, [pk for pk in chosen if outcome_uuid(pk)])
+        return super().response_action(request, queryset)
+
     def render_change_form(self, request: Any, context: Any, *args: Any, **kwargs: Any) -> Any:
         """Show one outcome with a button for each act that fits its state and its reader."""
         actions: Any = self.get_actions(request)
@@ -497,3 +507,7 @@ def _span(length: timedelta) -> str:
     if seconds < SHORT:
         return f"{seconds:.3g} s"
     return str(timedelta(seconds=round(seconds)))
+
+
+if apps.is_installed("django_celery_beat"):
+    import_module("tasks_app.integrations.beat")
