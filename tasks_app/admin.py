@@ -288,12 +288,12 @@ class OutcomeAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
             return queryset.filter(request_id=term), False
         return queryset.filter(idempotency_key=term), False
 
-    def response_action(self, request: Any, queryset: Any) -> Any:
+    def response_action(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Act on ids that can be ids of outcomes: Django would stumble over any other."""
         chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
         request.POST = request.POST.copy()
         request.POST.setlist(ACTION_CHECKBOX_NAME, [pk for pk in chosen if outcome_uuid(pk)])
-        return super().response_action(request, queryset)
+        return super().response_action(request, *args, **kwargs)
 
     def render_change_form(self, request: Any, context: Any, *args: Any, **kwargs: Any) -> Any:
         """Show one outcome with a button for each act that fits its state and its reader."""
