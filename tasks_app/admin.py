@@ -34,7 +34,7 @@ from tasks_app.conf import conf
 from tasks_app.exceptions import ConfigurationError, TasksAppError
 from tasks_app.models import Attempt, Outcome, outcome_uuid
 from tasks_app.options import declared
-from tasks_app.redaction import MASK, mask_arguments, scrub, secret_texts
+from tasks_app.redaction import MASK, mask_arguments, mask_result, scrub, secret_texts
 from tasks_app.states import FINAL, State
 
 #: A sign beside the word, for readers who scan.
@@ -274,6 +274,10 @@ class OutcomeAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         paginator.page_number = min(max(int(page), 1), LAST_PAGE) if page.isdecimal() else 1
         return paginator
 
+    def lookup_allowed(self, lookup: str, value: Any, request: Any = None) -> bool:
+        """Allow what links and filters use: other lookups would tell what arguments begin with."""
+        return lookup in {"request_id", *(each.parameter_name for each in self.list_filter)}
+
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Outcome], search_term: str
     ) -> tuple[QuerySet[Outcome], bool]:
@@ -435,8 +439,9 @@ class OutcomeAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
             return f"not stored: {outcome.result_omitted}"
         if outcome.result_json is None:
             return NOTHING
-        _, masked = mask_arguments(outcome.task_name, [], {"result": outcome.result})
-        return _pre(_scrubbed(outcome, pformat(masked["result"], sort_dicts=False)))
+        _know(outcome)
+        masked = mask_result(outcome.task_name, outcome.args, outcome.kwargs, outcome.result)
+        return _pre(pformat(masked, sort_dicts=False))
 
     @admin.display(description="arguments and result")
     def hidden_arguments(self, outcome: Outcome) -> str:

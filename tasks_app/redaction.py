@@ -95,7 +95,7 @@ def presentable_result(
         return result
     try:
         masked = mask_result(task_name, args, kwargs, result)
-        return masked if is_clean(repr(masked), secrets) else MASK
+        return masked if not secrets or is_clean(repr(masked), secrets) else MASK
     except Exception:  # noqa: BLE001 - a helper's result may be broken in any way
         return MASK
 

@@ -59,7 +59,7 @@ SENTRY: dict[str, dict[str, Any]] = {
     "with-everything": {"send_default_pii": True, "attach_stacktrace": True},
 }
 
-SETTINGS = {"REDACT": ["pin"], "LEASE": 3, "RESCUE_INTERVAL": 1, "MAX_CRASHES": 1}
+SETTINGS = {"REDACT": ["pin"], "LEASE": 15, "RESCUE_INTERVAL": 1, "MAX_CRASHES": 1}
 
 PATIENCE = 60
 
