@@ -16,9 +16,11 @@ from typing import Any
 from weakref import WeakSet
 
 import sentry_sdk
-from sentry_sdk._types import AnnotatedValue
 from sentry_sdk.scope import add_global_event_processor
-from sentry_sdk.utils import iter_event_stacktraces
+from sentry_sdk.utils import (  # type: ignore[attr-defined]  # one of them has moved since 2.20
+    AnnotatedValue,
+    iter_event_stacktraces,
+)
 
 from tasks_app import signals
 from tasks_app.models import Outcome

@@ -59,7 +59,7 @@ SENTRY: dict[str, dict[str, Any]] = {
     "with-everything": {"send_default_pii": True, "attach_stacktrace": True},
 }
 
-SETTINGS = {"REDACT": ["pin"], "LEASE": 15, "RESCUE_INTERVAL": 1, "MAX_CRASHES": 1}
+SETTINGS = {"REDACT": ["pin"], "LEASE": 8, "RESCUE_INTERVAL": 1, "MAX_CRASHES": 1}
 
 PATIENCE = 60
 
@@ -77,12 +77,14 @@ def enqueued(queue: str) -> list[Outcome]:
     calls = []
     for number, mood in enumerate(MOODS):
         details = {"cards": [{"pin": PIN, "place": "Oslo"}]}
-        using = charge.using(queue=queue)
-        order = ORDER + number if queue == "as-it-comes" else ORDER + 10 + number
-        outcome = using.enqueue(order, card_token=CARD, mood=mood, details=details)
+        order = ORDER + 10 * list(SENTRY).index(queue) + number
+        kwargs = {"card_token": CARD, "mood": mood, "details": details}
+        limit = 2 if mood == "hang" else None
+        called = charge.apply_async((order,), kwargs, queue=queue, time_limit=limit)
+        outcome = Outcome.objects.get(pk=called.id)
         if mood == "malformed":
-            kwargs = json.dumps({"card_token": CARD, "mood": mood, "gone": PIN, "pin": PIN})
-            Outcome.objects.filter(pk=outcome.pk).update(kwargs_json=kwargs)
+            stale = json.dumps({"card_token": CARD, "mood": mood, "gone": PIN, "pin": PIN})
+            Outcome.objects.filter(pk=outcome.pk).update(kwargs_json=stale)
         calls.append(outcome)
     return calls
 
@@ -271,7 +273,7 @@ def test_no_secret_is_on_a_page_of_the_admin(database):
 def test_no_secret_is_in_the_console(database):
     """Whatever is asked for."""
     commands = [["list"], ["list", "--json"], ["doctor"]]
-    for outcome in database.outcomes:
+    for outcome in database.outcomes[: len(MOODS)]:
         commands += [
             ["show", outcome.pk],
             ["show", outcome.pk, "--arguments"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,17 @@ def test_no_template_switches_escaping_off(path):
 def test_what_is_forbidden_is_found(source, found):
     """The search itself sees each way to write it."""
     assert names(ast.parse(source)) & {*FORBIDDEN, "shell="} == {found}
+
+
+def test_each_test_that_the_page_names_is_there():
+    """Whoever reads that a threat is tried finds where."""
+    folder = Path(__file__).parent
+    page = (ROOT / "docs" / "explanation" / "security.md").read_text()
+    named = re.findall(r"`(test_\w+)`", page)
+    assert named
+    assert not [name for name in named if not (folder / f"{name}.py").exists()]
+    elsewhere = re.findall(r"`(tests/[\w/]+\.py)`", page)
+    assert not [path for path in elsewhere if not (ROOT / path).exists()]
 
 
 def test_only_json_is_written_and_read():

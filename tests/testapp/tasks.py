@@ -31,7 +31,6 @@ charge = task(
     redact=["card_token"],
     idempotency_key="charge:{order_id}:{card_token}",
     retry=RetryPolicy(max_attempts=2, initial=0.1, jitter=False, retry_on=(ValueError,)),
-    timeout=2,
 )
 
 
