@@ -16,6 +16,7 @@ from typing import Any
 from celery import bootsteps
 
 from tasks_app import signals
+from tasks_app.failures import one_line
 from tasks_app.models import Outcome
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,12 @@ def drop(error: Exception) -> None:
 
 
 def _check(message: Any) -> None:
-    """Refuse what would fail where nobody catches it: in the pool's own callbacks."""
+    """Refuse what would fail in the pool's own callbacks, or write lines of its own into a log."""
+    for name in ("id", "task"):
+        text = str((message.headers or {}).get(name, ""))
+        if one_line(text) != text:
+            msg = f"its {name} is no plain text"
+            raise ValueError(msg)
     limits = (message.headers or {}).get("timelimit")
     if limits is not None and not _are_limits(limits):
         msg = "its time limits are not two numbers"
