@@ -25,7 +25,7 @@ class Channel:
     def __init__(self) -> None:
         self.acknowledged = []
 
-    def basic_ack(self, tag, multiple=False):
+    def basic_ack(self, tag, **options):
         self.acknowledged.append(tag)
 
 
@@ -106,7 +106,7 @@ def test_a_lost_connection_is_no_malformed_message(dropped):
 
 
 def test_a_missing_id_is_no_lost_connection(dropped):
-    """kombu takes a KeyError for one, and would reconnect for ever."""
+    """Kombu takes a KeyError for one, and would reconnect for ever."""
     reached = []
     given = message(id=None)
     poison.guarded(reached.append, (KeyError,))(given)
