@@ -15,9 +15,13 @@ from tests.conformance.scenarios.conftest import PATIENCE, SETTINGS
 from tests.conformance.scenarios.hostile import CANARY, Target
 from tests.processes import launch, start_worker
 from tests.project import app
-from tests.servers.session import chosen_broker, session
+from tests.servers.session import chosen_broker, chosen_database, session
 from tests.testapp import tasks
 from tests.waiting import wait_until
+
+pytestmark = pytest.mark.skipif(
+    chosen_database() != "sqlite", reason="the database has no part in it"
+)
 
 #: Celery's name for the exchange of events.
 EVENTS = Exchange("celeryev", type="fanout" if chosen_broker() == "redis" else "topic")

@@ -14,7 +14,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from django.db.models import Count, F
+from django.db.models import F
 
 from tasks_app.models import Outcome
 from tests.conformance.scenarios.conftest import PATIENCE, in_state
@@ -23,6 +23,9 @@ from tests.project import app
 from tests.servers.session import chosen_broker
 from tests.testapp import tasks
 from tests.waiting import wait_until
+
+#: How often an old message comes again; the embedded broker is for fewer.
+REPLAYS = 100 if chosen_broker() == "embedded" else 1000
 
 
 @pytest.fixture(scope="module")
@@ -298,24 +301,20 @@ def test_a_forged_canvas_runs_nothing(key, effects, target):
     assert not Outcome.objects.filter(parent_id=outcome.pk).exists()
 
 
-def test_a_thousand_replays_of_a_doorbell_do_nothing(key, effects, target):
-    """An old message for a final outcome is counted, and that is all."""
+def test_replays_of_a_doorbell_do_nothing(key, effects, target):
+    """A thousand old messages for a final outcome are counted, and that is all."""
     outcome = tasks.record.using(queue=target.queue).enqueue(key)
     in_state(outcome, "succeeded")
-    before = target.lines()
+    expected = target.lines() + REPLAYS
     with app.connection_for_write() as connection, connection.Producer() as producer:
-        for _ in range(1000):
-            app.send_task(
-                tasks.record.name,
-                task_id=str(outcome.pk),
-                queue=target.queue,
-                producer=producer,
-            )
+        options = {"task_id": str(outcome.pk), "queue": target.queue, "producer": producer}
+        for _ in range(REPLAYS):
+            app.send_task(tasks.record.name, **options)
+    wait_until(lambda: target.lines() >= expected, 3 * PATIENCE, "a line for each replay")
     target.works()
-    assert target.lines() >= before + 990
+    assert target.lines() == expected
     assert effects() == [""]
-    counted = Outcome.objects.filter(pk=outcome.pk).aggregate(Count("attempts"))
-    assert counted["attempts__count"] == 1
+    assert outcome.attempts.count() == 1
 
 
 def test_the_projects_own_use_of_built_in_tasks_is_obeyed(key, effects, target):
