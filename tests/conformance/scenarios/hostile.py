@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -35,10 +36,23 @@ class Target:
 
     queue: str
     process: Process
+    pool: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pool = self.children()
+
+    def children(self) -> frozenset[str]:
+        """Return the ids of the processes of its pool."""
+        pid = self.process.pid
+        return frozenset(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
 
     def lines(self) -> int:
         """Return how many messages the worker says to have dropped."""
         return self.process.output.count(DROPPED)
+
+    def last_line(self) -> str:
+        """Return what it says of the message that it has dropped last."""
+        return [line for line in self.process.output.splitlines() if DROPPED in line][-1]
 
     def awaits_line(self, before: int) -> None:
         """Wait until it has said so once more, or has ended."""
@@ -56,6 +70,7 @@ class Target:
         assert said.count("Connected to") == 1, "it has reconnected"
         assert "CRITICAL" not in said
         assert CANARY not in said
+        assert self.pool <= self.children(), "a process of its pool has ended"
 
     def works(self) -> None:
         """Assert that it does its work after what its queue has brought."""

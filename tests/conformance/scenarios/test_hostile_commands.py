@@ -249,7 +249,7 @@ def test_a_recorded_command_works_once(target, node):
         publish(replay)
         target.awaits_line(before)
         target.is_itself()
-        assert why in target.process.output.splitlines()[-1]
+        assert why in target.last_line()
 
 
 def overhear(send):
