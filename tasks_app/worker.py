@@ -70,6 +70,8 @@ def answer(name: str, options: TaskOptions, helper: Helper, request: Any) -> Any
     if outcome is None:
         raise celery_exceptions.Ignore
     crash_point("claim.after")
+    # The row has the canvas; what the message brought would be sent by Celery, past it.
+    request.callbacks = request.errbacks = request.chain = request.chord = None
     value = execute(outcome, options, helper)
     return presentable_result(name, outcome.args, outcome.kwargs, value)
 
