@@ -111,7 +111,7 @@ class Node(pidbox.Node):
     def _refuse(self, command: Mapping[str, Any], error: Refused) -> None:
         known = command["method"] in self.handlers
         name = f"remote control command {command['method']}" if known else "unknown command"
-        why = f"the {name} is refused: {error}"
+        why = f"the {name} is refused: {error} (see UNSIGNED_CONTROL)"
         tell_dropped(why)
         reply_to = command.get("reply_to")
         if reply_to:

@@ -96,7 +96,7 @@ NOT_AUTOMATED = {
 }
 
 #: Rows that other suites inject.
-ELSEWHERE = {59: "tests/hostile"}
+ELSEWHERE = {59: "tests/conformance/scenarios/test_hostile_messages.py"}
 
 NAME = re.compile(r"test_f(\d\d)_(\w+)")
 
