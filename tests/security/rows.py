@@ -24,7 +24,7 @@ VALUES = {
     models.FloatField: lambda: 1.0,
     models.IntegerField: lambda: next(_numbers),
     models.JSONField: dict,
-    models.CharField: lambda: f"t{next(_numbers)}",
+    models.CharField: lambda: f"{next(_numbers):04}",
     models.TextField: lambda: f"text {next(_numbers)}",
 }
 
@@ -62,4 +62,5 @@ def value_of(field: models.Field) -> Any:
         return make(field.related_model)
     if field.choices:
         return field.flatchoices[0][0]
-    return next(value() for kind, value in VALUES.items() if isinstance(field, kind))
+    found = next(value() for kind, value in VALUES.items() if isinstance(field, kind))
+    return found[-field.max_length :] if isinstance(field, models.CharField) else found
