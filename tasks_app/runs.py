@@ -35,6 +35,8 @@ class Run:
         self.is_warned = False
         self.is_lost = False
         self.is_committing = False
+        #: The driver's connection that the helper began with.
+        self.connection: Any = None
         self.value: Any = None
         self._progress: Progress | None = None
         self._thread = 0

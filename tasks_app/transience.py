@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.db import Error as DatabaseFailure
-from django.db import OperationalError, connections
+from django.db import InterfaceError, OperationalError, connections
 
 from tasks_app.conf import conf
 
@@ -30,11 +30,19 @@ def is_transient(error: DatabaseFailure) -> bool:
     return isinstance(error, OperationalError) and "database is locked" in str(error)
 
 
-def is_lost_connection(error: DatabaseFailure, alias: str) -> bool:
-    """Tell whether the error came with the loss of the connection."""
+def is_lost_connection(error: DatabaseFailure, alias: str, used: Any) -> bool:
+    """
+    Tell whether the error came with the loss of the connection.
+
+    Args:
+        error: What a statement or a COMMIT raised.
+        alias: The database.
+        used: The driver's connection then. Django has often opened another one since: it does so
+            at the end of every `atomic` block whose connection broke.
+    """
     connection = connections[alias]
-    if connection.connection is None:
-        return isinstance(error, OperationalError)
+    if connection.connection is None or connection.connection is not used:
+        return isinstance(error, InterfaceError | OperationalError)
     return not connection.is_usable()
 
 

@@ -159,6 +159,7 @@ def _call(run: Run, options: TaskOptions, helper: Helper) -> Any:
     outcome = run.outcome
     args, kwargs = arguments.decode(outcome.args_json), arguments.decode(outcome.kwargs_json)
     _bind(options, args, kwargs)
+    run.connection = connections[conf.DATABASE].connection
     with run.interruptible():
         crash_point("run.before_helper")
         if iscoroutinefunction(helper):
@@ -193,7 +194,7 @@ def _succeed(run: Run, options: TaskOptions, value: Any) -> None:
 
 def _has_committed(run: Run, error: DatabaseFailure) -> bool:
     """Ask a fresh connection whether a COMMIT whose answer was lost has happened."""
-    if not is_lost_connection(error, conf.DATABASE):
+    if not is_lost_connection(error, conf.DATABASE, run.connection):
         return False
     connections[conf.DATABASE].close()
     return bool(
@@ -210,7 +211,7 @@ def _settle_failure(run: Run, options: TaskOptions, error: BaseException) -> Bas
     """Write what an exception means for the outcome; return what Celery is to be told."""
     outcome = run.outcome
     failure = describe(error, outcome)
-    if isinstance(error, DatabaseFailure) and is_lost_connection(error, conf.DATABASE):
+    if _is_loss(run, error):
         connections[conf.DATABASE].close()
         verdict = Verdict("retry", timedelta(seconds=1))
         act = lambda: outcomes.rescue(outcome, verdict.delay, failure, is_known_dead=True)  # noqa: E731
@@ -226,6 +227,13 @@ def _settle_failure(run: Run, options: TaskOptions, error: BaseException) -> Bas
         return error if is_shutdown(error) else celery_exceptions.Ignore()
     crash_point("failure.after_commit")
     return _tell_failure(run, state, verdict, failure, error)
+
+
+def _is_loss(run: Run, error: BaseException) -> bool:
+    """Tell whether a run ended because its connection did, which is no failure of the helper."""
+    return isinstance(error, DatabaseFailure) and is_lost_connection(
+        error, conf.DATABASE, run.connection
+    )
 
 
 def _settle(act: Callable[[], State]) -> State:
