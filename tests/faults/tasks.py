@@ -34,6 +34,13 @@ record_patiently = task(helpers.record, name="faults.record_patiently", retry=PA
 
 
 @task(atomic=False)
+def wait_outside(key: str) -> None:
+    """Stay in the body until the gate opens, and never speak to the database."""
+    trail.leave(key)
+    trail.wait_at_gate(key)
+
+
+@task(atomic=False)
 def pay(key: str, provider: str) -> None:
     """Call a provider, as the world outside the database is called: with a key."""
     trail.leave(key)
@@ -55,27 +62,27 @@ def deposit_impatiently(key: str) -> None:
     """Take effect, and then wait a second at most for a row that somebody holds."""
     trail.leave(key)
     Effect.objects.create(key=key)
+    account = Account.objects.filter(name=key)
     with connection.cursor() as cursor:
-        cursor.execute(
-            {
-                "postgresql": "SET LOCAL lock_timeout = '1s'",
-                "mysql": "SET SESSION innodb_lock_wait_timeout = 1",
-            }[connection.vendor]
-        )
-    Account.objects.filter(name=key).update(balance=F("balance") + 1)
+        if connection.vendor == "postgresql":
+            cursor.execute("SET LOCAL lock_timeout = '1s'")
+        else:
+            cursor.execute(f"SELECT 1 FROM {Account._meta.db_table} FOR UPDATE WAIT 1")
+    account.update(balance=F("balance") + 1)
 
 
 @task
-def cross(key: str, first: str, second: str, isolation: str = "") -> None:
-    """Read two balances, write one after the other has been read too, then write the other."""
+def cross(key: str, first: str, second: str, *, isolation: str, writes_first: bool) -> None:
+    """Read two balances and, when another helper has read them too, write the second one."""
     if isolation:
         with connection.cursor() as cursor:
             cursor.execute(f"SET TRANSACTION ISOLATION LEVEL {isolation}")
-    read = [account.balance for account in Account.objects.filter(name__in=[first, second])]
-    if not isolation:
+    accounts = Account.objects.filter(name__in=[first, second])
+    trail.leave(key, first=first, read=[account.balance for account in accounts])
+    if writes_first:
         Account.objects.filter(name=first).update(balance=F("balance") + 1)
-    trail.leave(key, first=first, read=read)
-    wait_until(lambda: met(key), PATIENCE, "the other helper")
+        trail.leave(f"{key}-met", first=first)
+    wait_until(lambda: met(f"{key}-met" if writes_first else key), PATIENCE, "the other helper")
     Account.objects.filter(name=second).update(balance=F("balance") + 1)
     Effect.objects.create(key=key, note=first)
 

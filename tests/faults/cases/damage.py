@@ -103,9 +103,9 @@ class Trapped:
             (pid for pid, _, state in process_table() if pid in family and state[0] in "Tt"), None
         )
 
-    def using(self, task: Any) -> Any:
+    def using(self, task: Any, **options: Any) -> Any:
         """Return a task whose calls go to this worker."""
-        return task.using(queue=self.queue)
+        return task.using(queue=self.queue, **options)
 
     def works(self) -> bool:
         """Return whether the worker does its work."""
