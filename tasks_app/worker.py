@@ -211,9 +211,7 @@ def _settle_failure(run: Run, options: TaskOptions, error: BaseException) -> Bas
     """Write what an exception means for the outcome; return what Celery is to be told."""
     outcome = run.outcome
     failure = describe(error, outcome)
-    if isinstance(error, DatabaseFailure) and is_lost_connection(
-        error, conf.DATABASE, run.connection
-    ):
+    if _is_loss(run, error):
         connections[conf.DATABASE].close()
         verdict = Verdict("retry", timedelta(seconds=1))
         act = lambda: outcomes.rescue(outcome, verdict.delay, failure, is_known_dead=True)  # noqa: E731
@@ -229,6 +227,13 @@ def _settle_failure(run: Run, options: TaskOptions, error: BaseException) -> Bas
         return error if is_shutdown(error) else celery_exceptions.Ignore()
     crash_point("failure.after_commit")
     return _tell_failure(run, state, verdict, failure, error)
+
+
+def _is_loss(run: Run, error: BaseException) -> bool:
+    """Tell whether a run ended because its connection did, which is no failure of the helper."""
+    return isinstance(error, DatabaseFailure) and is_lost_connection(
+        error, conf.DATABASE, run.connection
+    )
 
 
 def _settle(act: Callable[[], State]) -> State:
