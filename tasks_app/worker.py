@@ -120,7 +120,9 @@ def _reconnecting(act: Callable[[], T]) -> T:
         return act()
     except (InterfaceError, OperationalError):
         connection = connections[conf.DATABASE]
-        if connection.in_atomic_block or connection.is_usable():
+        # Without a connection there is none to ask, and MariaDB's would try to.
+        is_open = connection.connection is not None
+        if connection.in_atomic_block or (is_open and connection.is_usable()):
             raise
         connection.close()
         return act()
