@@ -202,6 +202,9 @@ class Soak:
         if left:
             self.stage.findings.append(f"{left} outcomes were not final after {FINISH} s")
         self.connections_at_rest = connections_in_use()
+        for member in self.stage.members:
+            if orphans := member.left_over():
+                self.stage.findings.append(f"{member.name} left children behind: {orphans}")
 
     def recoveries(self) -> list[Recovery]:
         """Return how long the probes took."""
