@@ -9,11 +9,14 @@ has moved on since the page was shown. No page counts the table or reads it all.
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import timedelta
+from importlib import import_module
 from pprint import pformat
 from typing import Any
 from urllib.parse import urlencode
 
+from django.apps import apps
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.views.main import PAGE_VAR, ChangeList
 from django.core.paginator import Paginator
 from django.db import transaction
@@ -31,7 +34,7 @@ from tasks_app.conf import conf
 from tasks_app.exceptions import ConfigurationError, TasksAppError
 from tasks_app.models import Attempt, Outcome, outcome_uuid
 from tasks_app.options import declared
-from tasks_app.redaction import MASK, mask_arguments, scrub, secret_texts
+from tasks_app.redaction import MASK, mask_arguments, mask_result, scrub, secret_texts
 from tasks_app.states import FINAL, State
 
 #: A sign beside the word, for readers who scan.
@@ -271,6 +274,10 @@ class OutcomeAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         paginator.page_number = min(max(int(page), 1), LAST_PAGE) if page.isdecimal() else 1
         return paginator
 
+    def lookup_allowed(self, lookup: str, value: Any, request: Any = None) -> bool:
+        """Allow what links and filters use: other lookups would tell what arguments begin with."""
+        return lookup in {"request_id", *(each.parameter_name for each in self.list_filter)}
+
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Outcome], search_term: str
     ) -> tuple[QuerySet[Outcome], bool]:
@@ -284,6 +291,13 @@ class OutcomeAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         if queryset.filter(request_id=term).exists():
             return queryset.filter(request_id=term), False
         return queryset.filter(idempotency_key=term), False
+
+    def response_action(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """Act on ids that can be ids of outcomes: Django would stumble over any other."""
+        chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
+        request.POST = request.POST.copy()
+        request.POST.setlist(ACTION_CHECKBOX_NAME, [pk for pk in chosen if outcome_uuid(pk)])
+        return super().response_action(request, *args, **kwargs)
 
     def render_change_form(self, request: Any, context: Any, *args: Any, **kwargs: Any) -> Any:
         """Show one outcome with a button for each act that fits its state and its reader."""
@@ -425,8 +439,9 @@ class OutcomeAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
             return f"not stored: {outcome.result_omitted}"
         if outcome.result_json is None:
             return NOTHING
-        _, masked = mask_arguments(outcome.task_name, [], {"result": outcome.result})
-        return _pre(_scrubbed(outcome, pformat(masked["result"], sort_dicts=False)))
+        _know(outcome)
+        masked = mask_result(outcome.task_name, outcome.args, outcome.kwargs, outcome.result)
+        return _pre(pformat(masked, sort_dicts=False))
 
     @admin.display(description="arguments and result")
     def hidden_arguments(self, outcome: Outcome) -> str:
@@ -497,3 +512,7 @@ def _span(length: timedelta) -> str:
     if seconds < SHORT:
         return f"{seconds:.3g} s"
     return str(timedelta(seconds=round(seconds)))
+
+
+if apps.is_installed("django_celery_beat"):
+    import_module("tasks_app.integrations.beat")

@@ -7,13 +7,15 @@ signatures; only their delivery is ours.
 """
 
 import json
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 from uuid import uuid5
 
 from celery import current_app
 from celery.canvas import Signature, maybe_signature
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import F
 from kombu.utils.json import dumps, loads
 
@@ -23,6 +25,8 @@ from tasks_app.clock import DatabaseNow
 from tasks_app.conf import conf
 from tasks_app.models import Chord, Outcome, outcome_uuid
 from tasks_app.states import Reason, State
+
+logger = logging.getLogger(__name__)
 
 CANVAS_OPTIONS = ("link", "link_error", "chain", "chord")
 
@@ -52,9 +56,28 @@ def on_failure(outcome: Outcome, error: str) -> None:
     """Enqueue the errbacks of a failure and fail the chord it was part of; same transaction."""
     options = call_options(outcome)
     for position, errback in enumerate(options.get("link_error") or ()):
-        _apply(outcome, errback, (str(outcome.id),), place=f"link_error.{position}")
+        place = f"link_error.{position}"
+        with _at_any_rate(outcome, place):
+            _apply(outcome, errback, (str(outcome.id),), place=place)
     if outcome.group_id and options.get("chord"):
-        _fail_chord(outcome, error)
+        with _at_any_rate(outcome, "chord"):
+            _fail_chord(outcome, error)
+
+
+@contextmanager
+def _at_any_rate(outcome: Outcome, place: str) -> Iterator[None]:
+    """
+    Let a failure be written even if what follows it cannot be enqueued.
+
+    A row that could not end would be rescued for ever, and stop the rescue of all others.
+    """
+    try:
+        with transaction.atomic(using=conf.DATABASE):
+            yield
+    except (InterfaceError, OperationalError):
+        raise
+    except Exception as error:  # noqa: BLE001 - a signature may be anything
+        logger.error("%s of %s cannot be enqueued: %s", place, outcome, type(error).__name__)  # noqa: TRY400 - what it says may hold arguments
 
 
 def open_chord(group_id: str, size: int, body: Signature) -> None:

@@ -16,7 +16,7 @@ from celery import Celery, _state
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from tasks_app import filesystem
+from tasks_app import control, filesystem, sealed_tasks
 from tasks_app.conf import conf
 from tasks_app.exceptions import ConfigurationError
 
@@ -122,6 +122,8 @@ def _make_app() -> Celery:
 app = find_app()
 if conf.ADOPT:
     app.task_cls = ADOPTED_TASK
+control.equip(app)
+sealed_tasks.connect()
 # Threads other than this one look for the default app.
 app.set_default()
 # Celery's command loads its plugins, Flower among them, before it looks for the app.

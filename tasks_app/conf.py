@@ -110,6 +110,11 @@ SETTINGS: Mapping[str, Setting] = {
         _names,
         "Argument names that are masked for every task.",
     ),
+    "UNSIGNED_CONTROL": Setting(
+        False,  # noqa: FBT003
+        _switch,
+        "Obey remote control, and run Celery's own tasks, whoever sent them.",
+    ),
     "RELAY_IN_WORKER": Setting(True, _switch, "Run a relay inside every worker."),  # noqa: FBT003
 }
 

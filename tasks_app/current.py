@@ -13,6 +13,7 @@ from tasks_app import context
 from tasks_app.exceptions import TaskCancelled
 from tasks_app.failures import short_line
 from tasks_app.models import Progress
+from tasks_app.redaction import scrub
 from tasks_app.runs import running
 
 __all__ = [
@@ -53,7 +54,8 @@ def progress(done: float, total: float | None = None, message: str = "") -> None
     run = running()
     if run is not None and math.isfinite(done):
         known = total is not None and math.isfinite(total)
-        run.report(Progress(float(done), total if known else None, short_line(message)))
+        line = short_line(scrub(message, run.secrets))
+        run.report(Progress(float(done), total if known else None, line))
 
 
 def raise_if_cancelled() -> None:

@@ -23,9 +23,10 @@ from tasks_app.conf import conf
 from tasks_app.crash_points import crash_point
 from tasks_app.durations import as_timedelta
 from tasks_app.exceptions import ConfigurationError, IdempotencyConflict, InvalidArgument
-from tasks_app.idempotency import Key, hand_over, reserve, reserve_many
+from tasks_app.idempotency import Key, conceal, hand_over, reserve, reserve_many
 from tasks_app.models import Outcome, outcome_uuid
 from tasks_app.options import TaskOptions, read_priority, read_queue
+from tasks_app.redaction import secret_texts
 from tasks_app.statements import BATCH, copies, insert_copies
 from tasks_app.uuid7 import uuid7
 
@@ -333,7 +334,7 @@ def _key_text(call: Call) -> str | None:
     if "\0" in text or arguments.has_surrogate(text):
         msg = f"The idempotency key of {call.task_name} holds NUL or a lone surrogate."
         raise InvalidArgument(msg)
-    return text
+    return conceal(call.task_name, text, secret_texts(call.task_name, call.args, call.kwargs))
 
 
 def _made_key(call: Call) -> str | None:

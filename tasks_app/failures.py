@@ -20,7 +20,8 @@ from tasks_app.exceptions import Discard, Retry, Snooze, TaskCancelled, TaskFail
 from tasks_app.leases import Failure
 from tasks_app.models import Outcome
 from tasks_app.options import TaskOptions
-from tasks_app.redaction import scrub, secret_texts
+from tasks_app.printable import plain
+from tasks_app.redaction import is_clean, scrub, secret_texts
 from tasks_app.states import Reason
 
 #: Longest stored error line and traceback, in characters.
@@ -93,15 +94,14 @@ def presentable(error: BaseException, failure: Failure, outcome: Outcome) -> Exc
     """
     if isinstance(error, Exception) and not isinstance(error, MemoryError | TaskCancelled):
         secrets = secret_texts(outcome.task_name, outcome.args, outcome.kwargs)
-        text = _text(error) + _traceback(error)
-        if text == scrub(text, secrets) and _prints(error):
+        if _prints(error) and is_clean(_text(error) + repr(error) + _traceback(error), secrets):
             return error
     return TaskFailed(outcome_id=outcome.id, error_type=failure.error_type, error=failure.error)
 
 
 def one_line(text: str) -> str:
-    """Return the text on one line, without control characters."""
-    return " ".join(storable(text).split())
+    """Return the text on one line, without characters that act on a terminal or cannot be seen."""
+    return plain(" ".join(storable(text).split()))
 
 
 def short_line(text: str) -> str:

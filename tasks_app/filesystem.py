@@ -33,6 +33,9 @@ from kombu.exceptions import ConnectionError as BrokerError
 from kombu.transport import TRANSPORT_ALIASES, virtual
 from kombu.utils.json import dumps, loads
 
+from tasks_app.poison import tell_dropped
+from tasks_app.shapes import Malformed, check_envelope
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -105,17 +108,9 @@ class Channel(virtual.Channel):
 
     def _read(self, path: Path) -> dict[str, Any]:
         payload: dict[str, Any] = loads(path.read_bytes())
-        # What kombu and Celery take for granted and would crash on.
-        message = self.Message(payload, channel=self)
-        texts = (message.delivery_tag, message.content_type, message.content_encoding)
-        tables = (message.headers, message.properties, message.delivery_info)
-        if not (
-            isinstance(payload["body"], str)
-            and message.body
-            and all(isinstance(text, str) for text in texts)
-            and all(isinstance(table, dict) for table in tables)
-        ):
-            raise TypeError("it is not a message")
+        check_envelope(payload)
+        if not self.Message(payload, channel=self).body:
+            raise Malformed("the body")
         return payload
 
     def _quarantine(self, path: Path, taken: Path, error: Exception) -> None:
@@ -123,8 +118,8 @@ class Channel(virtual.Channel):
         with suppress(OSError):
             kept.parent.mkdir(exist_ok=True)
             taken.rename(kept)
-        reason = f"{type(error).__name__}: {error}"
-        logger.warning("unreadable message %s moved to %s (%s)", path, kept, reason[:200])
+        place = str(error) if isinstance(error, Malformed) else type(error).__name__
+        tell_dropped(f"unreadable message {path} moved to {kept} ({place})")
 
     def _size(self, queue: str) -> int:
         return len(self._messages(queue))

@@ -6,7 +6,8 @@ the first one's transaction, then gets its outcome; other arguments are an `Idem
 """
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -18,9 +19,13 @@ from tasks_app.conf import conf
 from tasks_app.crash_points import crash_point
 from tasks_app.exceptions import IdempotencyConflict
 from tasks_app.models import IdempotencyKey, Outcome
+from tasks_app.redaction import is_clean
 
 #: Takeovers of a freed key that may be lost to others before this caller gives up.
 TAKEOVERS = 5
+
+#: A key that was made of secrets.
+CONCEALED = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,20 @@ class Key:
     @property
     def scope(self) -> str:
         """The row's primary key: a hash, so that length and collation never matter."""
-        return hashlib.sha256(f"{self.task_name}\0{self.text}".encode()).hexdigest()
+        if CONCEALED.fullmatch(self.text):
+            return self.text.partition(":")[2]
+        return _scope(self.task_name, self.text)
+
+
+def conceal(task_name: str, text: str, secrets: Sequence[str]) -> str:
+    """
+    Return a key as its outcome may hold it, show it and pass it on: by its hash if it has secrets.
+
+    Either form of a key leads to the same row.
+    """
+    if is_clean(text, secrets) or CONCEALED.fullmatch(text):
+        return text
+    return f"sha256:{_scope(task_name, text)}"
 
 
 def reserve(key: Key) -> Outcome | None:
@@ -109,6 +127,10 @@ def holder_of(task_name: str, text: str) -> UUID | None:
     rows = IdempotencyKey.objects.filter(pk=scope)
     holder: UUID | None = rows.values_list("outcome_id", flat=True).first()
     return holder
+
+
+def _scope(task_name: str, text: str) -> str:
+    return hashlib.sha256(f"{task_name}\0{text}".encode()).hexdigest()
 
 
 def _insert(key: Key) -> bool:

@@ -59,7 +59,9 @@ def _fields(outcome: Outcome) -> dict[str, Any]:
 
 
 def _dropped(task_name: str, outcome_id: str, why: str, **kwargs: Any) -> None:
-    logger.info("dropped a message for %s %s: %s", task_name, outcome_id, why)
+    level = logging.WARNING if kwargs.get("is_refused") else logging.INFO
+    about = f" for {task_name} {outcome_id}" if task_name else ""
+    logger.log(level, "dropped a message%s: %s", about, why)
 
 
 def _lease_lost(lease: Any, **kwargs: Any) -> None:

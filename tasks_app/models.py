@@ -204,6 +204,7 @@ class Outcome(models.Model):
             ("cancel_outcome", "Can cancel an outcome"),
             ("replay_outcome", "Can replay an outcome"),
             ("view_outcome_arguments", "Can see arguments and results"),
+            ("enqueue_outcome", "Can enqueue a task by hand"),
         )
 
     def __str__(self) -> str:

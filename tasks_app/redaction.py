@@ -6,9 +6,12 @@ this process does not know is masked whole. Exception texts are scrubbed of the 
 """
 
 import inspect
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote, quote_plus
 
+from tasks_app.conf import conf
 from tasks_app.options import declared
 
 MASK = "***"
@@ -51,14 +54,26 @@ def guarded_arguments(
 def mask_arguments(
     task_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
-    """Return copies of the arguments in which every secret is replaced by `***`."""
+    """
+    Return copies of the arguments in which every secret is replaced by `***`.
+
+    Values under names that the helper does not know any more are masked too, where it has secrets:
+    one of them may have had another name.
+    """
     options = declared.get(task_name)
     if options is None:
         return [MASK] * len(args), dict.fromkeys(kwargs, MASK)
     names = options.secret_names
+    if not names:
+        return list(args), dict(kwargs)
     positional = zip(_positional_names(options.signature, len(args)), args, strict=True)
-    masked_args = [MASK if name in names else _mask(value, names) for name, value in positional]
-    return masked_args, _mask(kwargs, names)
+    masked_args = [
+        MASK if name in {*names, ""} else _mask(value, names) for name, value in positional
+    ]
+    known = _keyword_names(options.signature) or kwargs.keys()
+    masked_kwargs = _mask({key: kwargs[key] if key in known else MASK for key in kwargs}, names)
+    secrets = secret_texts(task_name, args, kwargs)
+    return _scrub_leaves(masked_args, secrets), _scrub_leaves(masked_kwargs, secrets)
 
 
 def mask_result(task_name: str, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> Any:
@@ -70,17 +85,43 @@ def mask_result(task_name: str, args: Sequence[Any], kwargs: Mapping[str, Any], 
     return _scrub_leaves(_mask(result, options.secret_names), secrets)
 
 
+def presentable_result(
+    task_name: str, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any
+) -> Any:
+    """Return what Celery may be told of a result, which it puts into its log and its events."""
+    secrets = secret_texts(task_name, args, kwargs)
+    options = declared.get(task_name)
+    if options is None or not options.secret_names:
+        return result
+    try:
+        masked = mask_result(task_name, args, kwargs, result)
+        return masked if not secrets or is_clean(repr(masked), secrets) else MASK
+    except Exception:  # noqa: BLE001 - a helper's result may be broken in any way
+        return MASK
+
+
 def secret_texts(task_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[str]:
     """Return the texts of the secret values of a call, longest first, for `scrub`."""
     options = declared.get(task_name)
-    if options is None:
+    if options is None or not options.secret_names:
         return []
     names = options.secret_names
     positional = zip(_positional_names(options.signature, len(args)), args, strict=True)
     found: set[str] = set()
     for name, value in [*positional, *kwargs.items()]:
-        found.update(_leaves(value) if name in names else _secret_leaves(value, names))
+        for leaf in _leaves(value) if name in names else _secret_leaves(value, names):
+            found.update(_spellings(leaf))
     return sorted(found - {""}, key=len, reverse=True)
+
+
+def secret_names() -> frozenset[str]:
+    """Return every name that is redacted by the project or by a task that this process knows."""
+    return frozenset(conf.REDACT).union(*(options.redact for options in declared.values()))
+
+
+def is_clean(text: str, secrets: Iterable[str]) -> bool:
+    """Tell whether a text holds none of the secrets."""
+    return not any(secret in text for secret in secrets)
 
 
 def scrub(text: str, secrets: Iterable[str]) -> str:
@@ -101,6 +142,13 @@ def _positional_names(signature: inspect.Signature, count: int) -> Iterator[str]
     return iter((names + [rest] * count)[:count])
 
 
+def _keyword_names(signature: inspect.Signature) -> set[str]:
+    """Return the parameters of a helper; none where it takes keyword arguments of any name."""
+    parameters = signature.parameters.values()
+    is_open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    return set() if is_open else {parameter.name for parameter in parameters}
+
+
 def _mask(value: Any, names: frozenset[str]) -> Any:
     if isinstance(value, Mapping):
         return {key: MASK if key in names else _mask(item, names) for key, item in value.items()}
@@ -119,7 +167,20 @@ def _scrub_leaves(value: Any, secrets: Sequence[str]) -> Any:
     return MASK if str(value) in secrets else value
 
 
-def _secret_leaves(value: Any, names: frozenset[str]) -> Iterator[str]:
+def _spellings(value: Any) -> Iterator[str]:
+    """Yield a secret as it may stand in a text: plain, quoted by Python or JSON, or in a URL."""
+    text = str(value)
+    yield text
+    yield quote(text, safe="", errors="replace")
+    yield quote_plus(text, errors="replace")
+    if isinstance(value, str):
+        yield repr(text)[1:-1]
+        yield json.dumps(text)[1:-1]
+    else:
+        yield repr(value)
+
+
+def _secret_leaves(value: Any, names: frozenset[str]) -> Iterator[Any]:
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _leaves(item) if key in names else _secret_leaves(item, names)
@@ -128,7 +189,7 @@ def _secret_leaves(value: Any, names: frozenset[str]) -> Iterator[str]:
             yield from _secret_leaves(item, names)
 
 
-def _leaves(value: Any) -> Iterator[str]:
+def _leaves(value: Any) -> Iterator[Any]:
     if isinstance(value, Mapping):
         for item in value.values():
             yield from _leaves(item)
@@ -136,4 +197,4 @@ def _leaves(value: Any) -> Iterator[str]:
         for item in value:
             yield from _leaves(item)
     elif value is not None and not isinstance(value, bool):
-        yield str(value)
+        yield value

@@ -12,9 +12,12 @@ from kombu's in nothing else.
 from typing import Any
 
 from kombu.transport import redis
+from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import loads
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tasks_app.poison import MALFORMED, drop
+from tasks_app.shapes import check_envelope
 
 
 class _Tolerant:
@@ -26,6 +29,20 @@ class _Tolerant:
         except MALFORMED as error:
             drop(error)
             return True
+
+    def _receive_one(self, client: Any) -> Any:
+        try:
+            return super()._receive_one(client)  # type: ignore[misc]
+        except MALFORMED as error:
+            drop(error)
+            return True
+
+    def _handle_message(self, client: Any, response: Any) -> Any:
+        # kombu would put what it cannot read into the log.
+        payload = super()._handle_message(client, response)  # type: ignore[misc]
+        if bytes_to_str(payload["type"]).endswith("message") and payload["data"]:
+            loads(bytes_to_str(payload["data"]))
+        return payload
 
     def _connparams(self, *args: Any, **options: Any) -> dict[str, Any]:
         if self.connection.client is None:  # type: ignore[attr-defined]
@@ -58,12 +75,20 @@ class SentinelChannel(_Tolerant, _Thrifty, redis.SentinelChannel):
 
 
 class Transport(redis.Transport):
-    """The transport behind `redis:` and `rediss:`."""
+    """The transport behind `redis:` and `rediss:`; delivers nothing but messages."""
 
     Channel = Channel
 
+    def _deliver(self, message: Any, queue: str | None) -> None:
+        check_envelope(message)
+        super()._deliver(message, queue)
+
 
 class SentinelTransport(redis.SentinelTransport):
-    """The transport behind `sentinel:`."""
+    """The transport behind `sentinel:`; delivers nothing but messages."""
 
     Channel = SentinelChannel
+
+    def _deliver(self, message: Any, queue: str | None) -> None:
+        check_envelope(message)
+        super()._deliver(message, queue)

@@ -10,11 +10,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cached_property
 from typing import Any
 
 from tasks_app.broker import call_options
 from tasks_app.leases import Lease
 from tasks_app.models import Outcome, Progress
+from tasks_app.redaction import secret_texts
 
 _running: ContextVar["Run | None"] = ContextVar("tasks_app_run", default=None)
 
@@ -41,6 +43,12 @@ class Run:
         self._progress: Progress | None = None
         self._thread = 0
         self._lock = threading.Lock()
+
+    @cached_property
+    def secrets(self) -> list[str]:
+        """Texts of the call's secret values, for `redaction.scrub`."""
+        outcome = self.outcome
+        return secret_texts(outcome.task_name, outcome.args, outcome.kwargs)
 
     @property
     def is_cancelled(self) -> bool:

@@ -22,7 +22,9 @@ failed = Signal()
 rescued = Signal()
 cancelled = Signal()
 expired = Signal()
-#: A broker message that led to no run: `task_name`, `outcome_id` (text), `why`.
+#: A broker message that led to no run: `task_name`, `outcome_id` (text), `why`. Where it was
+#: refused before any row was looked at, `is_refused` is true, there is no sender, and the first
+#: two may be empty.
 dropped = Signal()
 #: A run whose lease somebody else ended: `lease`. Its writes were rolled back.
 lease_lost = Signal()

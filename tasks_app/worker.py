@@ -22,11 +22,20 @@ from tasks_app.conf import conf
 from tasks_app.context import Lineage
 from tasks_app.crash_points import crash_point
 from tasks_app.exceptions import LeaseLost
-from tasks_app.failures import Verdict, describe, is_shutdown, judge, presentable, short_line
+from tasks_app.failures import (
+    Verdict,
+    describe,
+    is_shutdown,
+    judge,
+    one_line,
+    presentable,
+    short_line,
+)
 from tasks_app.keeper import keeper
 from tasks_app.leases import Failure, worker_name
 from tasks_app.models import Outcome, outcome_uuid
 from tasks_app.options import TaskOptions
+from tasks_app.redaction import presentable_result, scrub
 from tasks_app.retry import RetryPolicy
 from tasks_app.runs import Run, entered
 from tasks_app.states import Reason, State
@@ -49,7 +58,7 @@ def answer(name: str, options: TaskOptions, helper: Helper, request: Any) -> Any
     Run the outcome that a message speaks of, if it may run now.
 
     Returns:
-        What the helper returned.
+        What the helper returned, without the call's secrets.
 
     Raises:
         celery.exceptions.Ignore: nothing was to be done: the message is dropped.
@@ -61,7 +70,10 @@ def answer(name: str, options: TaskOptions, helper: Helper, request: Any) -> Any
     if outcome is None:
         raise celery_exceptions.Ignore
     crash_point("claim.after")
-    return execute(outcome, options, helper)
+    # The row has the canvas; what the message brought would be sent by Celery, past it.
+    request.callbacks = request.errbacks = request.chain = request.chord = None
+    value = execute(outcome, options, helper)
+    return presentable_result(name, outcome.args, outcome.kwargs, value)
 
 
 def execute(outcome: Outcome, options: TaskOptions, helper: Helper, *, durable: bool = True) -> Any:
@@ -141,7 +153,7 @@ def _perform(run: Run, options: TaskOptions, helper: Helper, *, durable: bool) -
                 return run.value
             if repetition + 1 == REPETITIONS or not is_transient(error) or not durable:
                 raise
-            logger.info("%s runs again: %s", run.outcome, error)
+            logger.info("%s runs again: %s", run.outcome, _told(run, error))
             time.sleep(BUSY.delay(repetition + 1).total_seconds())
     raise AssertionError
 
@@ -285,9 +297,14 @@ def _persist(run: Run, act: Callable[[], Any]) -> Any:
             if connection.in_atomic_block or time.monotonic() - began > deadline:
                 raise
             connection.close()
-            logger.warning("%s waits for the database: %s", run.outcome, error)
+            logger.warning("%s waits for the database: %s", run.outcome, _told(run, error))
             tries += 1
             time.sleep(AWAY.delay(tries).total_seconds())
+
+
+def _told(run: Run, error: BaseException) -> str:
+    """Return a database's complaint without the values that it quotes."""
+    return one_line(scrub(str(error), run.secrets))
 
 
 def _tell_failure(

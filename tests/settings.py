@@ -11,6 +11,8 @@ import os
 from typing import Any
 from urllib.parse import urlsplit
 
+import sentry_sdk
+
 from tests.servers.session import broker_url, chosen_database, database_url, files
 
 #: Where the embedded broker keeps its files when the database is a server.
@@ -102,6 +104,10 @@ else:
 
 #: Seconds that a worker which is asked to end gives its helpers; the default is a test's patience.
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 3
+
+#: Options of Sentry, as JSON, for a worker whose events a test receives.
+if sentry := os.environ.get("TASKS_TEST_SENTRY"):
+    sentry_sdk.init(**json.loads(sentry))
 
 #: Settings of the app that one test run or one worker changes, as JSON.
 TASKS_APP: dict[str, Any] = json.loads(os.environ.get("TASKS_TEST_SETTINGS", "{}"))

@@ -16,16 +16,19 @@ from contextlib import ExitStack
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import celery
 import pytest
 from celery import Celery
 from django.conf import settings as django_settings
+from django.contrib.auth.decorators import login_required
 from django.core import mail
 from django.core.checks import CheckMessage, run_checks
 from django.db import connections
 from django.test import override_settings
+from django.urls import clear_url_caches, include, path
 
 from tasks_app import celery as celery_side
 from tasks_app import checks, filesystem, task
@@ -578,3 +581,18 @@ def test_checks_import_no_task_module_and_connect_to_nothing(fresh_project):
     broker = "redis://127.0.0.1:1/0"
     said = run([sys.executable, "manage.py", "check"], fresh_project, BROKER_URL=broker, PGPORT="1")
     assert "no issues" in said
+
+
+def test_tasks_app_W035_results_for_everybody(settings, monkeypatch):
+    settings.DJANGO_CELERY_RESULTS_ID_FIRST_URLS = False
+    urls = ModuleType("tests.urls_with_results")
+    monkeypatch.setitem(sys.modules, urls.__name__, urls)
+    settings.ROOT_URLCONF = urls.__name__
+    guarded = login_required(import_module("django_celery_results.views").task_status)
+    urls.urlpatterns = [path("results/<task_id>", guarded)]
+    assert not messages("W035")
+    clear_url_caches()
+    urls.urlpatterns = [path("celery/", include("django_celery_results.urls"))]
+    assert 'Remove include("django_celery_results.urls")' in only("W035")
+    del settings.ROOT_URLCONF
+    assert not messages("W035")

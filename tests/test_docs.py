@@ -31,7 +31,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 #: In capitals with an underscore, and nevertheless no key of TASKS_APP.
 NOT_OURS = re.compile(
     r"CELERY_|FLOWER_|TASKS_|SENTRY_|DJANGO_|INSTALLED_APPS|ATOMIC_REQUESTS|KILL_WAIT"
-    r"|SILENCED_SYSTEM_CHECKS|BROKER_URL|REDIS_URL|RABBITMQ_URL"
+    r"|SILENCED_SYSTEM_CHECKS|BROKER_URL|REDIS_URL|RABBITMQ_URL|SECRET_KEY"
 )
 
 

@@ -2,8 +2,8 @@
 Parts of the reference that are read from the package when the documentation is built.
 
 `settings-table` lists `TASKS_APP` from `tasks_app.conf`, `checks-table` the system checks from
-their docstrings, and `state-machine` draws `tasks_app.states.TRANSITIONS`, so none of them can
-say anything that the code does not.
+their docstrings, `crash-points-table` the places of `tasks_app.crash_points`, and `state-machine`
+draws `tasks_app.states.TRANSITIONS`, so none of them can say anything that the code does not.
 """
 
 import inspect
@@ -18,6 +18,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from tasks_app.checks import ALWAYS, DEPLOY, databases
 from tasks_app.conf import DEFAULT_RETENTION, SETTINGS
+from tasks_app.crash_points import POINTS
 from tasks_app.states import FINAL, TRANSITIONS, State
 
 #: Centre of each state's box, in SVG units.
@@ -182,6 +183,15 @@ class ChecksTable(SphinxDirective):
         return [table(["Id", "Says", "Remedy"], cells)]
 
 
+class CrashPointsTable(SphinxDirective):
+    """Every crash point and the moment that it stands for."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table, in the order of a call's path."""
+        rows = [[code(point), prose(in_a_line(moment))] for point, moment in POINTS.items()]
+        return [table(["Point", "When"], rows)]
+
+
 class StateMachine(SphinxDirective):
     """The drawing, and the same as a table for those who cannot see it."""
 
@@ -203,5 +213,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives."""
     app.add_directive("settings-table", SettingsTable)
     app.add_directive("checks-table", ChecksTable)
+    app.add_directive("crash-points-table", CrashPointsTable)
     app.add_directive("state-machine", StateMachine)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
@@ -9,6 +10,7 @@ import celery
 from django.apps import apps
 from django.conf import settings
 from django.db import connections
+from django.urls import URLPattern, URLResolver, get_resolver
 
 from tasks_app.checks.messages import Messages, listed, problem
 from tasks_app.checks.project import celery_conf, database_alias
@@ -89,6 +91,27 @@ def check_sentry(**kwargs: Any) -> Messages:
             "W016",
             "Sentry runs, but does not watch beat: a schedule that stops goes unnoticed.",
             "sentry_sdk.init(…, integrations=[CeleryIntegration(monitor_beat_tasks=True)])",
+        )
+    ]
+
+
+def check_result_addresses(**kwargs: Any) -> Messages:
+    """
+    W035: the addresses of django-celery-results are served, which ask nobody who they are.
+
+    Remedy: remove `include("django_celery_results.urls")` from the URLconf; show a result in a view
+    of your own that knows whose it is.
+    """
+    served = _addresses(get_resolver()) if getattr(settings, "ROOT_URLCONF", None) else ()
+    if not any(_serves_results(each) for each in served):
+        return []
+    return [
+        problem(
+            "W035",
+            "The URLconf includes django_celery_results.urls: whoever knows or guesses the id of a "
+            "call reads its result, without logging in.",
+            'Remove include("django_celery_results.urls"), and show results in a view of your own '
+            "that checks request.user",
         )
     ]
 
@@ -175,5 +198,19 @@ def check_flower(**kwargs: Any) -> Messages:
     ]
 
 
-CHECKS = (check_middleware_order, check_sentry, check_pools)
+def _addresses(resolver: URLResolver) -> Iterator[URLPattern]:
+    for each in resolver.url_patterns:
+        if isinstance(each, URLResolver):
+            yield from _addresses(each)
+        else:
+            yield each
+
+
+def _serves_results(pattern: URLPattern) -> bool:
+    """Tell whether the package's view stands there as it is; one that is wrapped asks something."""
+    view = pattern.callback
+    return view.__module__ == "django_celery_results.views" and not hasattr(view, "__wrapped__")
+
+
+CHECKS = (check_middleware_order, check_sentry, check_pools, check_result_addresses)
 DEPLOY_CHECKS = (check_middleware_missing, check_sqlite, check_flower)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from tasks_app.commands.filters import add_filters, positive, selection_of
 from tasks_app.commands.records import counted
+from tasks_app.failures import one_line
 from tasks_app.models import Outcome
 from tasks_app.selection import SelectionError, find_all
 from tasks_app.states import State
@@ -69,7 +70,7 @@ def run(command: BaseCommand, options: Mapping[str, Any], act: Act) -> None:
             text, was_done = _do(act, pk)
             refused += not was_done
             with bar.external_write_mode(sys.stderr):
-                command.stdout.write(f"{pk} {text}")
+                command.stdout.write(f"{pk} {one_line(text)}")
     if refused and options["ids"]:
         raise CommandError(f"{refused} of {len(ids)} refused.")
 

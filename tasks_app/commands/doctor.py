@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from tasks_app.commands.records import as_json
 from tasks_app.doctor import examine
 from tasks_app.doctor.findings import Finding, Status
+from tasks_app.printable import plain
 
 HELP = "Look at all that needs a connection; exit code 1 if something is broken."
 
@@ -40,6 +41,6 @@ def _write(command: BaseCommand, finding: Finding) -> None:
         Status.WARN: command.style.WARNING,
         Status.FAIL: command.style.ERROR,
     }[finding.status]
-    command.stdout.write(f"{paint(f'{finding.status:4}')}  {finding.name}: {finding.found}")
+    command.stdout.write(f"{paint(f'{finding.status:4}')}  {finding.name}: {plain(finding.found)}")
     if finding.remedy:
-        command.stdout.write(f"      → {finding.remedy}")
+        command.stdout.write(f"      → {plain(finding.remedy)}")

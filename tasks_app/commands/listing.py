@@ -10,6 +10,7 @@ from tasks_app.celery import app
 from tasks_app.clock import DatabaseNow
 from tasks_app.commands.filters import add_filters, positive, selection_of
 from tasks_app.commands.records import UNSEEN, as_json, record_of, short_span
+from tasks_app.failures import one_line
 from tasks_app.options import declared
 from tasks_app.suggestions import did_you_mean
 
@@ -63,8 +64,8 @@ def _cells(row: Any) -> Sequence[str]:
     return (
         str(row.pk),
         row.state,
-        row.task_name,
-        row.queue,
+        one_line(row.task_name),
+        one_line(row.queue),
         f"{row.attempt}/{row.most_attempts}",
         short_span(row.now - row.created_at),
         _note(row),
@@ -74,7 +75,8 @@ def _cells(row: Any) -> Sequence[str]:
 def _note(row: Any) -> str:
     waits = f"in {short_span(row.run_at - row.now)}" if _is_later(row) else ""
     error = row.error if len(row.error) <= SHOWN else f"{row.error[: SHOWN - 1]}…"
-    return ": ".join(part for part in (waits or row.reason or row.cancel_reason, error) if part)
+    why = waits or row.reason or row.cancel_reason
+    return one_line(": ".join(part for part in (why, error) if part))
 
 
 def _is_later(row: Any) -> bool:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tasks_app.models import Attempt, Outcome
+from tasks_app.printable import plain_json
 from tasks_app.redaction import MASK, mask_arguments, mask_result, scrub, secret_texts
 
 #: Columns that tell about an outcome without its arguments, in the order in which they are shown.
@@ -107,7 +108,7 @@ def progress_text(outcome: Outcome, secrets: list[str]) -> str | None:
 
 def as_json(value: Any) -> str:
     """Return JSON text; what JSON does not know (ids, times, decimals) becomes text."""
-    return json.dumps(value, default=_text, ensure_ascii=False, indent=2)
+    return plain_json(json.dumps(value, default=_text, ensure_ascii=False, indent=2))
 
 
 def counted(number: int) -> str:

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from tasks_app.celery import app
 from tasks_app.commands.records import arguments_of, as_json, attempt_record, record_of
+from tasks_app.printable import plain
 from tasks_app.selection import SelectionError, find
 
 HELP = "Show one outcome with its attempts."
@@ -47,5 +48,5 @@ def _write_record(command: BaseCommand, record: Mapping[str, Any], indent: str) 
     shown = {name: value for name, value in record.items() if value not in (None, "")}
     width = max(map(len, shown), default=0)
     for name, value in shown.items():
-        text = str(value).rstrip("\n").replace("\n", f"\n{indent}{'':{width}}  ")
+        text = plain(str(value)).rstrip("\n").replace("\n", f"\n{indent}{'':{width}}  ")
         command.stdout.write(f"{indent}{name:{width}}  {text}")

@@ -1,18 +1,24 @@
 """
-Flower's broker page on the embedded broker: importing this module makes Flower know the scheme.
+Flower beside this app: where it listens, and its broker page on the embedded broker.
 
-Flower asks a class of its own for queue lengths, chosen by the broker's URL. `celery.py` loads
-this module in processes that have loaded Flower already, and in no others.
+Importing this module makes Flower listen on loopback unless it is told an address: without a
+password it shows its pages to everybody. It also learns the embedded broker's scheme: it asks a
+class of its own for queue lengths, chosen by the broker's URL. `celery.py` loads this module in
+processes that have loaded Flower already, and in no others.
 """
 
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
+from flower.options import options
 from flower.utils.broker import Broker
 from kombu import Connection
 
 from tasks_app import filesystem
+
+#: Environment, configuration file and command line are read later, so each of them wins.
+options.address = "127.0.0.1"
 
 
 class EmbeddedBroker:

@@ -112,6 +112,7 @@ class Migration(migrations.Migration):
                     ("cancel_outcome", "Can cancel an outcome"),
                     ("replay_outcome", "Can replay an outcome"),
                     ("view_outcome_arguments", "Can see arguments and results"),
+                    ("enqueue_outcome", "Can enqueue a task by hand"),
                 ),
             },
         ),

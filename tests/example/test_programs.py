@@ -3,24 +3,16 @@
 import os
 import socket
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from example_project.demo.programs import Program, children_of, stop
 from example_project.demo.supervisor import DemoError, Supervisor, claim_port
+from tests.waiting import wait_until
 
 #: Seconds after which a fact that does not come true is a failure.
 PATIENCE = 20
-
-
-def until(fact):
-    deadline = time.monotonic() + PATIENCE
-    while not (found := fact()):
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.02)
-    return found
 
 
 def exists(pid):
@@ -48,7 +40,9 @@ def test_a_program_is_asked_before_it_is_killed(tmp_path, capsys):
     polite = "signal.signal(signal.SIGTERM, lambda *_: (child.kill(), print('bye'), sys.exit(0)))"
     program = make(tmp_path, PARENT.format(handler=polite))
     program.start()
-    until(lambda: "ready" in "".join(program._last_lines))
+    wait_until(
+        lambda: "ready" in "".join(program._last_lines), PATIENCE, "the program's first line"
+    )
     stop([program], grace=PATIENCE)
     assert program.exit_code() == 0
     assert "bye" in capsys.readouterr().out
@@ -60,11 +54,13 @@ def test_a_program_that_will_not_stop_is_killed_with_its_children(tmp_path):
     stubborn = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
     program = make(tmp_path, PARENT.format(handler=stubborn))
     program.start()
-    (child,) = until(lambda: children_of(program.pid))
-    until(lambda: "ready" in "".join(program._last_lines))
+    (child,) = wait_until(lambda: children_of(program.pid), PATIENCE, "the program's child")
+    wait_until(
+        lambda: "ready" in "".join(program._last_lines), PATIENCE, "the program's first line"
+    )
     stop([program], grace=0.1)
     assert program.exit_code() == -9
-    until(lambda: not exists(child))
+    wait_until(lambda: not exists(child), PATIENCE, "the child's end")
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")
@@ -72,10 +68,10 @@ def test_children_of_a_program_that_died_are_swept_away(tmp_path):
     """A parent that ends and leaves its children does not make them survivors."""
     program = make(tmp_path, PARENT.format(handler="print(child.pid, flush=True); sys.exit(3)"))
     program.start()
-    until(lambda: program.exit_code() == 3)
-    child = int(until(lambda: program._last_lines)[0])
+    wait_until(lambda: program.exit_code() == 3, PATIENCE, "the program's own end")
+    child = int(wait_until(lambda: program._last_lines, PATIENCE, "its child's pid")[0])
     stop([program], grace=0.1)
-    until(lambda: not exists(child))
+    wait_until(lambda: not exists(child), PATIENCE, "the child's end")
 
 
 def test_an_early_death_is_told_with_the_last_lines(tmp_path):
@@ -83,7 +79,9 @@ def test_an_early_death_is_told_with_the_last_lines(tmp_path):
     supervisor = Supervisor(tmp_path, seed=0)
     try:
         supervisor.run("web", 36, "timeit", "-n1", "-r1", "raise SystemExit('no port for me')")
-        until(lambda: supervisor._programs["web"].exit_code() is not None)
+        wait_until(
+            lambda: supervisor._programs["web"].exit_code() is not None, PATIENCE, "the end of web"
+        )
         with pytest.raises(DemoError, match=r"(?s)web ended .*exit code 1.*no port for me"):
             supervisor.watch()
     finally:
@@ -99,7 +97,7 @@ def test_a_killed_program_is_started_again(tmp_path):
         )
         first = program.pid
         program.kill_group()
-        until(lambda: program.exit_code() is not None)
+        wait_until(lambda: program.exit_code() is not None, PATIENCE, "the program's end")
         supervisor.watch()
         assert program.pid != first
         assert program.exit_code() is None

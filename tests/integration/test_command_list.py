@@ -177,7 +177,7 @@ def test_a_redacted_value_is_never_shown():
     assert CANARY not in json.dumps(record)
     assert record["args"] == [7, "***"]
     assert record["result"] == {"echo": "took ***", "card": "***", "order": 7}
-    assert record["idempotency_key"] == "pay:7:***"
+    assert record["idempotency_key"].startswith("sha256:")
     assert record["progress"] == "1 charging ***"
 
 

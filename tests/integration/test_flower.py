@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import urllib.error
 import urllib.request
 
@@ -52,7 +53,28 @@ def test_flower_and_inspect_see_a_worker_on_the_embedded_broker(tmp_path):
             assert "seen@" in inspect.output
 
 
-def page_at(url: str) -> str:
+def test_flowers_buttons_command_a_worker(tmp_path):
+    """Flower has loaded the project, so what it sends is signed, and obeyed."""
+    port = free_port()
+    words = ("celery", "-A", "tasks_app", "flower", "--address=127.0.0.1", f"--port={port}")
+    allowed = {"FLOWER_UNAUTHENTICATED_API": "true"}
+    with (
+        start_worker(tmp_path, name="commanded") as worker,
+        launch(tmp_path, "flower", words, allowed) as flower,
+    ):
+        url = f"http://127.0.0.1:{port}"
+        node = f"commanded@{socket.gethostname()}"
+        workers = f"{url}/api/workers?refresh=1"
+        wait_until(lambda: node in page_at(workers), READY_TIMEOUT, flower.tail)
+        grow = urllib.request.Request(f"{url}/api/worker/pool/grow/{node}?n=1", method="POST")
+        assert "Growing" in page_at(grow)
+        stop = urllib.request.Request(f"{url}/api/worker/shutdown/{node}", method="POST")
+        assert "Shutting down" in page_at(stop)
+        wait_until(lambda: not worker.running, READY_TIMEOUT, worker.tail)
+    assert "refused" not in worker.output
+
+
+def page_at(url: str | urllib.request.Request) -> str:
     """Return the page at an address; nothing while nobody listens there."""
     try:
         with urllib.request.urlopen(url, timeout=10) as response:

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from kombu.asynchronous import Hub
 
 from tasks_app import filesystem
 from tests.processes import ROOT, launch
+from tests.waiting import wait_until
 
 APP = """
 from celery import Celery
@@ -49,14 +49,6 @@ child.terminate()
 PATIENCE = 30
 
 
-def until(fact):
-    deadline = time.monotonic() + PATIENCE
-    while not (found := fact()):
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.02)
-    return found
-
-
 def children_of(pid):
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
@@ -70,7 +62,7 @@ def test_a_connection_leaves_the_loop_that_it_joined(tmp_path):
         with connection.Consumer([queue], callbacks=[lambda body, message: received.append(body)]):
             connection.Producer().publish({"n": 1}, routing_key="q", declare=[queue])
             turns = hub.create_loop()
-            until(lambda: (next(turns), received)[1])
+            wait_until(lambda: (next(turns), received)[1], PATIENCE, "the message")
         connection.close()
         assert received == [{"n": 1}]
         assert not hub.on_tick
@@ -96,11 +88,20 @@ def test_a_worker_whose_idle_children_are_killed_goes_on(tmp_path):
     try:
         deliver_some(tmp_path, "first")  # Celery gives up when a child dies before it is ready
         for kill in range(6):
-            children = until(lambda: len(found := children_of(worker.pid)) == 2 and found)
+            children = wait_until(
+                lambda: len(found := children_of(worker.pid)) == 2 and found,
+                PATIENCE,
+                "two children",
+            )
             os.kill(children[kill % 2], signal.SIGKILL)
-            until(lambda dead=children[kill % 2]: dead not in children_of(worker.pid))
-            until(lambda: len(children_of(worker.pid)) == 2)
+            wait_until(
+                lambda dead=children[kill % 2]: dead not in children_of(worker.pid),
+                PATIENCE,
+                "the end of the killed child",
+            )
+            wait_until(lambda: len(children_of(worker.pid)) == 2, PATIENCE, "its successor")
             deliver_some(tmp_path, f"after kill {kill}")
+        assert worker.poll() is None
     finally:
         os.killpg(worker.pid, signal.SIGKILL)
         worker.wait()
@@ -121,4 +122,4 @@ def deliver_some(folder, name):
         sender = Celery("sender", broker=connection.as_uri(), set_as_current=False)
         for path in paths:
             sender.send_task("touch", [str(path)], connection=connection, ignore_result=True)
-    until(lambda: any(path.exists() for path in paths))
+    wait_until(lambda: any(path.exists() for path in paths), PATIENCE, "one file of a task")

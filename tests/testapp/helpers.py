@@ -171,6 +171,30 @@ def lose_connection(key: str) -> None:
     record(key, "on a lost connection")
 
 
+class Declined(Exception):
+    """An exception that keeps what it was told beside what it says."""
+
+    def __str__(self) -> str:
+        return "declined"
+
+
+def charge(order_id: int, card_token: str, mood: str, details: dict[str, Any] | None = None) -> Any:
+    """Let a secret go wherever a careless helper lets one go."""
+    body = {"card": card_token, "note": f"pay with {card_token}"}
+    current.progress(1, 2, f"order {order_id}: charging {card_token}")
+    if mood == "retry" and current.attempt == 1:
+        raise ValueError(f"order {order_id} of {card_token!r} with {details}")
+    if mood == "fail":
+        raise Declined(card_token) from KeyError(f"order {order_id} of {card_token}")
+    if mood == "decline":
+        raise ValueError(f"order {order_id} is declined, {len(body)} fields")
+    if mood == "hang":
+        time.sleep(trail.GATE_TIMEOUT)
+    if mood == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"order": order_id, "card_token": card_token, "receipt": f"for {card_token}"}
+
+
 def die(key: str, times: int) -> None:
     """Take effect and kill the own process, as often as told; then stay alive."""
     record(key)

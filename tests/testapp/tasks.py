@@ -26,6 +26,13 @@ give_back = task(helpers.give_back)
 know_connection = task(helpers.know_connection)
 lose_connection = task(helpers.lose_connection)
 die = task(helpers.die)
+charge = task(
+    helpers.charge,
+    name="tests.charge",
+    redact=["card_token"],
+    idempotency_key="charge:{order_id}:{card_token}",
+    retry=RetryPolicy(max_attempts=2, initial=0.1, jitter=False, retry_on=(ValueError,)),
+)
 
 
 @task

@@ -1,0 +1,439 @@
+"""
+Users × permissions × actions, on every page that the admin of a project with this app has.
+
+The tables say who may do what. The tests enumerate what is there (models, actions, addresses) and
+fail where the tables do not name it, so that nothing is opened by accident.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
+from django.test import Client, RequestFactory, override_settings
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from django_celery_beat.admin import PeriodicTaskAdmin
+from django_celery_beat.models import PeriodicTask
+
+from example_project.dispatch.models import Job
+from tasks_app.integrations.beat import CheckedPeriodicTaskAdmin, replace_unchecked
+from tasks_app.models import Outcome
+from tests.integration.command_line import failed
+from tests.security.rows import make
+from tests.testapp import tasks
+
+pytestmark = [
+    pytest.mark.django_db,
+    # Django's own form of a URL, on the pages of the example's models.
+    pytest.mark.filterwarnings("ignore:The default scheme will be changed"),
+]
+
+OK, FOUND, FORBIDDEN, MISSING, WRONG_METHOD = 200, 302, 403, 404, 405
+
+
+@dataclass(frozen=True)
+class Access:
+    """Which permission on a model opens what; None stands for nobody, superusers included."""
+
+    #: Any of these.
+    see: tuple[str, ...] = ("view", "change")
+    #: All of these.
+    add: tuple[str, ...] | None = ("add",)
+    change: tuple[str, ...] | None = ("change",)
+    delete: tuple[str, ...] | None = ("delete",)
+    #: Action → the permission that it needs besides being able to see the list.
+    actions: dict[str, str] = field(default_factory=lambda: {"delete_selected": "delete"})
+    #: Addresses beside Django's own.
+    more_addresses: frozenset[str] = frozenset()
+
+
+STOCK = Access()
+LOOK_ONLY = Access(add=None, change=None, delete=None, actions={})
+
+MODELS = {
+    "auth.group": STOCK,
+    "auth.user": replace(
+        STOCK,
+        add=("add", "change"),
+        more_addresses=frozenset({"auth_user_password_change"}),
+    ),
+    "django_celery_beat.clockedschedule": STOCK,
+    "django_celery_beat.crontabschedule": STOCK,
+    "django_celery_beat.intervalschedule": STOCK,
+    "django_celery_beat.solarschedule": STOCK,
+    "django_celery_beat.periodictask": replace(
+        STOCK,
+        actions={
+            "delete_selected": "delete",
+            "enable_tasks": "change",
+            "disable_tasks": "change",
+            "toggle_tasks": "change",
+            "run_tasks": "tasks_app.enqueue_outcome",
+        },
+    ),
+    "django_celery_results.groupresult": STOCK,
+    "django_celery_results.taskresult": STOCK,
+    "dispatch.airport": LOOK_ONLY,
+    "dispatch.briefing": LOOK_ONLY,
+    "dispatch.countrymap": LOOK_ONLY,
+    "dispatch.delivery": LOOK_ONLY,
+    "dispatch.flight": LOOK_ONLY,
+    "dispatch.importproblem": LOOK_ONLY,
+    "dispatch.job": LOOK_ONLY,
+    "dispatch.ledgerentry": LOOK_ONLY,
+    "dispatch.report": LOOK_ONLY,
+    "dispatch.stationmanager": LOOK_ONLY,
+    "dispatch.subscriber": LOOK_ONLY,
+    "dispatch.weatherreport": LOOK_ONLY,
+    "tasks_app.outcome": Access(
+        see=("view",),
+        add=None,
+        change=None,
+        delete=None,
+        actions={
+            "run_now": "tasks_app.retry_outcome",
+            "cancel": "tasks_app.cancel_outcome",
+            "replay": "tasks_app.replay_outcome",
+        },
+    ),
+}
+
+#: Address of the admin's own pages → its arguments, and what anonymous clients, users who are no
+#: staff, and staff without any permission get.
+SITE = {
+    "index": ([], (FOUND, FOUND, OK)),
+    "login": ([], (OK, OK, FOUND)),
+    "logout": ([], (FOUND, FOUND, WRONG_METHOD)),
+    "password_change": ([], (FOUND, FOUND, OK)),
+    "password_change_done": ([], (FOUND, FOUND, OK)),
+    "autocomplete": ([], (FOUND, FOUND, FORBIDDEN)),
+    "jsi18n": ([], (FOUND, FOUND, OK)),
+    "view_on_site": ([1, 1], (FOUND, FOUND, MISSING)),
+    "app_list": (["tasks_app"], (FOUND, FOUND, MISSING)),
+}
+
+#: Pages of the example project; all of them are open, since its servers listen on loopback alone.
+OPEN_PAGES = {"dispatch:desk", "dispatch:start", "dispatch:state", "dispatch:map", "dispatch:mail"}
+
+#: Ids that no page shows. Django itself answers a text for a number with an error.
+FORGED_IDS = {
+    "tasks_app.outcome": [
+        "0",
+        "x",
+        "' OR 1=1 --",
+        "9" * 40,
+        "%",
+        "00000000-0000-0000-0000-00000000",
+    ]
+}
+
+#: Who asks; the permissions of a model follow them.
+STRANGERS = ("anonymous", "member with every right", "staff", "staff for all other models")
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Somebody at the door of a model's pages."""
+
+    label: str
+    name: str
+    rights: frozenset[str] = frozenset()
+
+    @property
+    def is_let_in(self) -> bool:
+        return self.name not in STRANGERS[:2]
+
+    @property
+    def may_see(self) -> bool:
+        rights = MODELS[self.label].see
+        return self.name == "superuser" or any(self.may((right,)) for right in rights)
+
+    def may(self, wanted: tuple[str, ...] | None) -> bool:
+        """Tell whether all of these permissions are there; None is what nobody may."""
+        if wanted is None or self.name == "superuser":
+            return wanted is not None
+        return all(full(self.label, right) in self.rights for right in wanted)
+
+    def __str__(self) -> str:
+        return f"{self.label}-{self.name}"
+
+
+def full(label: str, right: str) -> str:
+    """Return a permission with its app, made of an act on a model where it is one."""
+    app, model = label.split(".")
+    return right if "." in right else f"{app}.{right}_{model}"
+
+
+def holders(label: str) -> list[Visitor]:
+    """Return whoever holds one permission that means anything on a model's pages."""
+    acts = {full(label, act) for act in ("view", "add", "change", "delete")}
+    acts |= {full(label, right) for right in MODELS[label].actions.values()}
+    return [Visitor(label, f"only {right}", frozenset({right})) for right in sorted(acts)]
+
+
+def strangers(label: str) -> list[Visitor]:
+    return [Visitor(label, name) for name in STRANGERS]
+
+
+def actors(label: str) -> list[Visitor]:
+    """Return whoever may look and holds the permission of one action besides."""
+    view, rights = full(label, "view"), sorted(set(MODELS[label].actions.values()))
+    return [
+        Visitor(label, f"view and {right}", frozenset({view, full(label, right)}))
+        for right in rights
+    ]
+
+
+READERS = [
+    visitor
+    for label in MODELS
+    for visitor in (*strangers(label), *holders(label), Visitor(label, "superuser"))
+]
+ACTORS = [
+    *(visitor for visitor in READERS if MODELS[visitor.label].actions),
+    *(visitor for label in MODELS for visitor in actors(label)),
+]
+
+
+def log_in(visitor: Visitor) -> Client:
+    """Return a client in whose session the visitor is logged in."""
+    client = Client()
+    if visitor.name == "anonymous":
+        return client
+    user = get_user_model().objects.create_user(
+        "visitor", is_staff=visitor.is_let_in, is_superuser=visitor.name == "superuser"
+    )
+    if visitor.name == "member with every right":
+        user.user_permissions.set(Permission.objects.all())
+    elif visitor.name == "staff for all other models":
+        app, model = visitor.label.split(".")
+        own = Permission.objects.filter(
+            content_type__app_label=app, content_type__model=model
+        ).values("pk")
+        user.user_permissions.set(Permission.objects.exclude(pk__in=own))
+    else:
+        names = [right.partition(".") for right in visitor.rights]
+        held = [
+            Permission.objects.get(content_type__app_label=app, codename=codename)
+            for app, _, codename in names
+        ]
+        assert len(held) == len(visitor.rights)
+        user.user_permissions.set(held)
+    client.force_login(user)
+    return client
+
+
+def address(label: str, page: str, row: Any = None) -> str:
+    """Return the address of a model's page."""
+    name = f"admin:{label.replace('.', '_')}_{page}"
+    return reverse(name, args=[] if row is None else [row.pk])
+
+
+def press(client: Client, label: str, action: str, *ids: Any) -> Any:
+    """Send the list's form with some rows ticked, as the list does or by hand."""
+    form = {"action": action, "_selected_action": [str(each) for each in ids], "index": "0"}
+    return client.post(address(label, "changelist"), {**form, "post": "yes"})
+
+
+def target(label: str, action: str) -> Any:
+    """Return a row that the action is for."""
+    return failed(tasks.add.enqueue(1, 2)) if action == "replay" else make(model_of(label))
+
+
+def model_of(label: str) -> Any:
+    return apps.get_model(label)
+
+
+def snapshot(label: str) -> list[Any]:
+    """Return every row that a request could have changed, enqueued or logged."""
+    return [
+        list(model._base_manager.order_by("pk").values())
+        for model in (model_of(label), Outcome, LogEntry)
+    ]
+
+
+def assert_answer(response: Any, visitor: Visitor, *, allowed: bool) -> None:
+    """Check that a visitor was let in, refused, or sent to the door."""
+    at_the_door = response.headers.get("Location", "").startswith("/admin/login/")
+    assert at_the_door == (not visitor.is_let_in)
+    if visitor.is_let_in:
+        assert (response.status_code != FORBIDDEN) == allowed, response
+        assert response.status_code in {OK, FOUND, FORBIDDEN}
+
+
+@pytest.mark.parametrize("visitor", READERS, ids=str)
+def test_who_may_see_and_write_what(visitor):
+    """Each page opens for the table's permissions and for no others; a refusal writes nothing."""
+    label, access = visitor.label, MODELS[visitor.label]
+    row, client = make(model_of(label)), log_in(visitor)
+    before = snapshot(label)
+    for page, of in (("changelist", None), ("change", row), ("history", row)):
+        assert_answer(client.get(address(label, page, of)), visitor, allowed=visitor.may_see)
+    for page, of, rights in (
+        ("add", None, access.add),
+        ("change", row, access.change),
+        ("delete", row, access.delete),
+    ):
+        allowed = visitor.may(rights)
+        assert_answer(client.post(address(label, page, of)), visitor, allowed=allowed)
+        before = snapshot(label) if allowed else before
+        assert snapshot(label) == before
+
+
+@pytest.mark.parametrize("visitor", ACTORS, ids=str)
+def test_who_may_act(visitor):
+    """An action needs its permission and the sight of the list; whoever acts leaves a log entry."""
+    label = visitor.label
+    client = log_in(visitor)
+    for action, right in MODELS[label].actions.items():
+        row = target(label, action)
+        LogEntry.objects.all().delete()
+        before = snapshot(label)
+        press(client, label, action, row.pk)
+        if visitor.is_let_in and visitor.may_see and visitor.may((right,)):
+            assert snapshot(label) != before
+            entry = LogEntry.objects.get()
+            assert (entry.object_id, entry.user.username) == (str(row.pk), "visitor")
+        else:
+            assert snapshot(label) == before
+
+
+@pytest.mark.parametrize("label", MODELS)
+def test_no_other_request_acts(label):
+    """Not a GET, not a forged name or id, not a form of another site, even from a superuser."""
+    client = log_in(Visitor(label, "superuser"))
+    row = make(model_of(label))
+    before = snapshot(label)
+    page = address(label, "changelist")
+    for action in MODELS[label].actions:
+        client.get(page, {"action": action, "_selected_action": str(row.pk), "post": "yes"})
+        for forged in FORGED_IDS.get(label, ["0", "99999999"]):
+            assert press(client, label, action, forged).status_code in {OK, FOUND}
+    unknown = {"delete_selected"} - set(MODELS[label].actions)
+    for action in (*unknown, "log_deletion", "delete_queryset", "__init__", "_act", "", "0"):
+        assert press(client, label, action, row.pk).status_code in {OK, FOUND}
+    client.handler.enforce_csrf_checks = True
+    for action in MODELS[label].actions:
+        assert press(client, label, action, row.pk).status_code == FORBIDDEN
+    for page in ("change", "delete"):
+        assert client.post(address(label, page, row), {"post": "yes"}).status_code == FORBIDDEN
+    assert client.post(address(label, "add")).status_code == FORBIDDEN
+    assert snapshot(label) == before
+
+
+def test_each_model_of_the_admin_is_in_the_table():
+    """A model that somebody registers is not open before somebody has said for whom."""
+    assert {model._meta.label_lower for model in admin.site._registry} == set(MODELS)
+
+
+@pytest.mark.parametrize("label", MODELS)
+def test_each_action_and_address_of_a_model_is_in_the_table(label):
+    """An action or page that somebody adds is not open before somebody has said for whom."""
+    model_admin = admin.site._registry[model_of(label)]
+    request = RequestFactory().get("/")
+    request.user = get_user_model()(is_superuser=True, is_staff=True, is_active=True)
+    assert set(model_admin.get_actions(request)) == set(MODELS[label].actions)
+    name = label.replace(".", "_")
+    pages = {f"{name}_{page}" for page in ("changelist", "add", "history", "delete", "change")}
+    found = {pattern.name for pattern in model_admin.urls} - {None}
+    assert found == pages | MODELS[label].more_addresses
+
+
+@pytest.mark.parametrize("name", SITE)
+def test_who_may_see_the_pages_of_the_site_itself(name):
+    """Nothing but the door opens to those who are no staff."""
+    arguments, expected = SITE[name]
+    page = reverse(f"admin:{name}", args=arguments)
+    clients = []
+    for number, is_staff in enumerate((None, False, True)):
+        client = Client()
+        if is_staff is not None:
+            made = get_user_model().objects.create_user(f"u{number}", is_staff=is_staff)
+            client.force_login(made)
+        clients.append(client)
+    assert tuple(client.get(page).status_code for client in clients) == expected
+
+
+def test_each_address_of_the_site_itself_is_in_the_table():
+    """A page that Django or a project adds to the admin has to be judged."""
+    patterns = admin.site.get_urls()
+    own = {each.name for each in patterns if isinstance(each, URLPattern)} - {None}
+    assert own == set(SITE)
+
+
+@pytest.mark.parametrize("urlconf", ["tests.urls", "example_project.urls"])
+def test_each_address_of_the_projects_is_in_the_table(urlconf):
+    """Nothing is served beside the admin but what the table names."""
+    found = {name for name in addresses(get_resolver(urlconf)) if not name.startswith("admin:")}
+    assert found == (OPEN_PAGES if urlconf.startswith("example") else set())
+
+
+def addresses(resolver: URLResolver, space: str = "") -> list[str]:
+    """Return the names of all addresses below a resolver, with their namespaces."""
+    names = []
+    for each in resolver.url_patterns:
+        if isinstance(each, URLResolver):
+            inner = f"{space}{each.namespace}:" if each.namespace else space
+            names += addresses(each, inner)
+        else:
+            names.append(f"{space}{each.name}")
+    return names
+
+
+@pytest.mark.urls("example_project.urls")
+def test_the_example_starts_work_only_by_its_own_form():
+    """Another site's form cannot start a job, and a link cannot either."""
+    example = import_module("example_project.settings")
+    assert "django.middleware.csrf.CsrfViewMiddleware" in example.MIDDLEWARE
+    client, start = Client(enforce_csrf_checks=True), reverse("dispatch:start")
+    with override_settings(MIDDLEWARE=example.MIDDLEWARE):
+        assert client.get(start).status_code == WRONG_METHOD
+        assert client.post(start).status_code == FORBIDDEN
+    assert not Job.objects.exists()
+
+
+def test_autocomplete_tells_nobody_about_rows_that_he_may_not_see():
+    """The search behind the admin's fields asks for the permission to view the rows."""
+    asked = {"app_label": "tasks_app", "model_name": "outcome", "field_name": "owner", "term": "a"}
+    page = reverse("admin:autocomplete")
+    for name, status in (("staff", FORBIDDEN), (STRANGERS[-1], FORBIDDEN), ("superuser", OK)):
+        assert log_in(Visitor("auth.user", name)).get(page, asked).status_code == status
+        get_user_model().objects.all().delete()
+
+
+class OwnAdmin(PeriodicTaskAdmin):
+    """Stands for an admin of schedules that a project wrote."""
+
+
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [
+        (None, CheckedPeriodicTaskAdmin),
+        (PeriodicTaskAdmin, CheckedPeriodicTaskAdmin),
+        (OwnAdmin, OwnAdmin),
+    ],
+)
+def test_only_the_unchecked_admin_of_schedules_is_replaced(there, expected):
+    """A project that has its own keeps it, whatever the order of `INSTALLED_APPS`."""
+    site = admin.AdminSite("another")
+    if there is not None:
+        site.register(PeriodicTask, there)
+    replace_unchecked(site)
+    assert type(site._registry[PeriodicTask]) is expected
+
+
+def test_a_schedule_of_an_unknown_task_is_not_run():
+    """What nobody registers is told to the user; nothing is enqueued and nothing is logged."""
+    row = make(PeriodicTask)
+    PeriodicTask.objects.filter(pk=row.pk).update(task="tests.gone")
+    label = "django_celery_beat.periodictask"
+    before = snapshot(label)
+    press(log_in(Visitor(label, "superuser")), label, "run_tasks", row.pk)
+    assert snapshot(label) == before
