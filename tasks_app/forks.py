@@ -28,10 +28,14 @@ def database_section(alias: str, *, keep: bool) -> Iterator[None]:
     Args:
         alias: The connection that the block uses.
         keep: Leave a server's connection open afterwards, for a thread that comes back soon.
+            One on which anything failed may be dead, and is never left.
     """
     with _section:
         try:
             yield
+        except BaseException:
+            connections[alias].close()
+            raise
         finally:
             connection = connections[alias]
             if not keep or connection.vendor == "sqlite":

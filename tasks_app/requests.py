@@ -10,7 +10,7 @@ from typing import Any
 
 from billiard.exceptions import Terminated, WorkerLostError
 from celery.worker.request import Request
-from django.db import DatabaseError
+from django.db import DatabaseError, connections
 
 from tasks_app import rescue
 from tasks_app.conf import conf
@@ -32,7 +32,14 @@ class OutcomeRequest(Request):
         error = getattr(exc_info.exception, "exc", exc_info.exception)
         if isinstance(error, Terminated | WorkerLostError | SystemExit):
             self._take_back(str(error), is_time_limit=False)
-        return super().on_failure(exc_info, send_failed_event, return_ok)
+        try:
+            return super().on_failure(exc_info, send_failed_event, return_ok)
+        except DatabaseError as unreachable:
+            logger.warning("Outcome %s ended and Celery was not told: %s", self.id, unreachable)
+            return None
+        finally:
+            # Celery asked the result backend. Kept, the connection would be dead by the next time.
+            connections[conf.DATABASE].close()
 
     def on_timeout(self, soft: bool, timeout: float) -> Any:  # noqa: FBT001 - Celery's signature
         if not soft:

@@ -30,22 +30,19 @@ def is_transient(error: DatabaseFailure) -> bool:
     return isinstance(error, OperationalError) and "database is locked" in str(error)
 
 
-def is_lost_connection(error: DatabaseFailure, alias: str, before: Any = None) -> bool:
+def is_lost_connection(error: DatabaseFailure, alias: str, used: Any) -> bool:
     """
     Tell whether the error came with the loss of the connection.
 
     Args:
-        error: What was raised.
-        alias: The connection that raised it.
-        before: The driver's own connection before the error, if it is known. The end of an atomic
-            block replaces a lost one at once where the database is back already, so that the
-            present one answers.
+        error: What a statement or a COMMIT raised.
+        alias: The database.
+        used: The driver's connection then. Django has often opened another one since: it does so
+            at the end of every `atomic` block whose connection broke.
     """
     connection = connections[alias]
-    if connection.connection is None:
-        return isinstance(error, OperationalError)
-    if before is not None and connection.connection is not before:
-        return isinstance(error, OperationalError | InterfaceError)
+    if connection.connection is None or connection.connection is not used:
+        return isinstance(error, InterfaceError | OperationalError)
     return not connection.is_usable()
 
 

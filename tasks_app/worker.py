@@ -132,7 +132,9 @@ def _reconnecting(act: Callable[[], T]) -> T:
         return act()
     except (InterfaceError, OperationalError):
         connection = connections[conf.DATABASE]
-        if connection.in_atomic_block or connection.is_usable():
+        # Without a connection there is none to ask, and MariaDB's would try to.
+        is_open = connection.connection is not None
+        if connection.in_atomic_block or (is_open and connection.is_usable()):
             raise
         connection.close()
         return act()
@@ -223,9 +225,7 @@ def _settle_failure(run: Run, options: TaskOptions, error: BaseException) -> Bas
     """Write what an exception means for the outcome; return what Celery is to be told."""
     outcome = run.outcome
     failure = describe(error, outcome)
-    if isinstance(error, DatabaseFailure) and is_lost_connection(
-        error, conf.DATABASE, run.connection
-    ):
+    if _is_loss(run, error):
         connections[conf.DATABASE].close()
         verdict = Verdict("retry", timedelta(seconds=1))
         act = lambda: outcomes.rescue(outcome, verdict.delay, failure, is_known_dead=True)  # noqa: E731
@@ -241,6 +241,13 @@ def _settle_failure(run: Run, options: TaskOptions, error: BaseException) -> Bas
         return error if is_shutdown(error) else celery_exceptions.Ignore()
     crash_point("failure.after_commit")
     return _tell_failure(run, state, verdict, failure, error)
+
+
+def _is_loss(run: Run, error: BaseException) -> bool:
+    """Tell whether a run ended because its connection did, which is no failure of the helper."""
+    return isinstance(error, DatabaseFailure) and is_lost_connection(
+        error, conf.DATABASE, run.connection
+    )
 
 
 def _settle(act: Callable[[], State]) -> State:

@@ -38,6 +38,9 @@ LONGEST_ABSENCE = 5
 #: Seconds for which task events gather; Celery's dispatcher sends them earlier when there are 24.
 GATHERING = 0.2
 
+#: Where the prefork pool keeps the descriptor that tells of a child's end.
+SENTINEL = "_sentinel_poll"
+
 #: Named rather than imported: they need a client library that is not always there.
 TOLERANT_TRANSPORTS = {
     "redis": "tasks_app.redis_transport:Transport",
@@ -92,6 +95,27 @@ class ReconnectStep(bootsteps.Step):
         parent.ensure_connected = ensure_soon
 
 
+class ChildrenStep(bootsteps.StartStopStep):
+    """Lets a worker that reconnects live on when one of its children has just ended."""
+
+    requires = ("celery.worker.consumer.events:Events",)
+
+    def start(self, parent: Any) -> None:
+        watch_again(getattr(parent.pool, "_pool", None))
+
+
+def watch_again(pool: Any) -> None:
+    """
+    Make the prefork pool watch children that have ended and are not buried yet.
+
+    It forgets a child's descriptor once that has told of the end. Asked to watch the same child
+    for a new connection, it ends the worker: "file descriptor is None" (Celery 5.7).
+    """
+    for process in getattr(pool, "_pool", ()):
+        if getattr(process, SENTINEL, 0) is None:
+            delattr(process, SENTINEL)
+
+
 class EventsStep(bootsteps.StartStopStep):
     """Lets task events gather for a moment: Celery would send each run's one by one."""
 
@@ -128,6 +152,7 @@ def prepare(app: Celery) -> None:
     app.steps["worker"].add(RelayStep)
     app.steps["consumer"].add(PoisonStep)
     app.steps["consumer"].add(ReconnectStep)
+    app.steps["consumer"].add(ChildrenStep)
     TRANSPORT_ALIASES.update(TOLERANT_TRANSPORTS)
     app.steps["consumer"].add(EventsStep)
     signals.worker_init.connect(_name_worker, dispatch_uid="tasks_app")

@@ -13,6 +13,7 @@ from kombu import Connection, Queue
 from kombu.asynchronous import Hub
 
 from tasks_app import filesystem
+from tests.processes import ROOT, launch
 from tests.waiting import wait_until
 
 APP = """
@@ -23,6 +24,25 @@ app.conf.update(task_ignore_result=True, worker_prefetch_multiplier=1)
 @app.task(name="touch")
 def touch(path):
     open(path, "w").close()
+"""
+
+#: A pool whose child has told of its end, and which is then to serve a new connection.
+POOL = """
+import django
+django.setup()
+from celery.concurrency.asynpool import AsynPool
+from kombu.asynchronous import Hub, set_event_loop
+from tasks_app.worker_steps import watch_again
+hub = Hub()
+set_event_loop(hub)
+pool = AsynPool(1, threads=False)
+child = pool._pool[0]
+pool._track_child_process(child, hub)
+pool._untrack_child_process(child, hub)
+watch_again(pool)
+pool._track_child_process(child, hub)
+print("watched", child._sentinel_poll in hub.readers, flush=True)
+child.terminate()
 """
 
 #: Seconds after which a fact that does not come true is a failure.
@@ -85,6 +105,14 @@ def test_a_worker_whose_idle_children_are_killed_goes_on(tmp_path):
     finally:
         os.killpg(worker.pid, signal.SIGKILL)
         worker.wait()
+
+
+def test_a_reconnect_beside_an_ended_child_does_not_end_the_worker(tmp_path):
+    """A child that has ended and is not buried yet is watched again, not stumbled over."""
+    (tmp_path / "watching_pool.py").write_text(POOL)
+    path = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    with launch(tmp_path, "pool", ["watching_pool"], path) as process:
+        process.wait_for_output("watched True", PATIENCE)
 
 
 def deliver_some(folder, name):

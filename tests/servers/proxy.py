@@ -36,6 +36,33 @@ class Mode(enum.Enum):
     """Forward both ways, each piece `delay` seconds late."""
 
 
+class Trap:
+    """
+    One request whose connection ends with it: what a client that asked cannot know.
+
+    Args:
+        request: Bytes of the request, which has to come in one piece.
+        after: Bytes that the same client has to have sent before.
+        arrives: Whether the server still gets the request; its reply is lost in any case.
+    """
+
+    def __init__(self, request: bytes, after: bytes, *, arrives: bool) -> None:
+        self.request = request
+        self.after = after
+        self.arrives = arrives
+        self.marked: set[socket.socket] = set()
+        self.caught: socket.socket | None = None
+
+    def springs(self, client: socket.socket, piece: bytes) -> bool:
+        """Listen to a client; tell whether this is the request, at its first time."""
+        if self.caught is None and client in self.marked and self.request in piece:
+            self.caught = client
+            return True
+        if self.after in piece:
+            self.marked.add(client)
+        return False
+
+
 class Proxy:
     """
     A proxy in front of one server; a context manager that ends every connection it made.
@@ -48,6 +75,7 @@ class Proxy:
         self.target = ("127.0.0.1", port)
         self.mode = Mode.PASS
         self.delay = 0.5
+        self.trap: Trap | None = None
         self.connections: list[tuple[socket.socket, socket.socket]] = []
         self.threads: list[threading.Thread] = []
         self.closing = False
@@ -65,6 +93,11 @@ class Proxy:
         self.mode = mode
         if mode is Mode.CUT:
             self.cut()
+
+    def set_trap(self, request: bytes, *, after: bytes, arrives: bool) -> Trap:
+        """End one connection at one request; see `Trap`."""
+        self.trap = Trap(request, after, arrives=arrives)
+        return self.trap
 
     def cut(self) -> None:
         """End every open connection."""
@@ -135,8 +168,21 @@ class Proxy:
                     continue
                 if self.mode is Mode.CUT or (replies and self.mode is Mode.DROP_REPLY_CUT):
                     break
+                if self.is_trapped(source, sink, piece, replies=replies):
+                    break
                 sink.sendall(piece)
         end(source, sink)
+
+    def is_trapped(
+        self, source: socket.socket, sink: socket.socket, piece: bytes, *, replies: bool
+    ) -> bool:
+        """Tell whether a piece is the last that its connection sees, by the trap's doing."""
+        trap = self.trap
+        if trap is None:
+            return False
+        if replies:
+            return trap.caught is sink
+        return trap.springs(source, piece) and not trap.arrives
 
     def hold(self) -> None:
         """Keep a piece back for as long as the mode says."""

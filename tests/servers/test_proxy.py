@@ -85,6 +85,24 @@ def test_drop_reply_cut_does_the_work_and_ends_the_connection(
     assert count(redis_server, "drop_reply_cut") == 1
 
 
+@pytest.mark.parametrize("arrives", [True, False])
+def test_a_trap_ends_one_connection_at_one_request(
+    proxy: Proxy, client: redis.Redis, redis_server: Redis, *, arrives: bool
+) -> None:
+    """Others and what came before pass; the request is done or not, and the client cannot know."""
+    name = f"trap, {arrives}"
+    with redis.Redis(port=proxy.port, retry=NEVER) as other:
+        other.ping()
+        trap = proxy.set_trap(b"INCR", after=b"marked", arrives=arrives)
+        assert other.incr(name) == 1
+        client.set("marked", 1)
+        with pytest.raises(redis.ConnectionError):
+            client.incr(name)
+        assert trap.caught is not None
+        assert client.incr(name) == other.incr(name) - 1 == 1 + arrives + 1
+    assert count(redis_server, name) == 3 + arrives
+
+
 def test_delay_makes_every_answer_late(proxy: Proxy, client: redis.Redis) -> None:
     """A slow network delays and loses nothing."""
     proxy.set(Mode.DELAY, delay=0.1)

@@ -34,7 +34,7 @@ from tests.soak.verdict import BULK  # noqa: E402
 RATE = 9
 
 #: Outcomes that may wait before the clients pause, and seconds between two looks at them.
-BACKLOG, LOOK = 120, 1.0
+BACKLOG, LOOK = 60, 1.0
 
 #: Delay of what is to be cancelled before it runs, in seconds.
 LATER = 4

@@ -28,6 +28,9 @@ from tests.soak.stage import Stage, asked
 #: Seconds that a lease outlasts at most: whoever is stopped for longer has lost it.
 LEASE: float = SHORT_TIMES["LEASE"]
 
+#: How often a fault of one child seeks one that runs an outcome, and not any.
+AT_WORK = 0.6
+
 
 @dataclass
 class Fault:
@@ -69,11 +72,12 @@ class OnMember(Fault):
 
 
 def one_child(target: Member, dice: random.Random) -> list[int]:
-    """Return one process of a worker's pool, preferably one that runs an outcome; none if none."""
+    """Return one process of a worker's pool, often one that runs an outcome; none if none."""
     children = target.children()
     at_work = sorted(set(children) & set(asked(lambda: running_in(target), [])))
     connection.close()
-    return [dice.choice(at_work or children)] if children else []
+    chosen = at_work if at_work and dice.random() < AT_WORK else children
+    return [dice.choice(chosen)] if chosen else []
 
 
 def running_in(target: Member) -> list[int]:
@@ -108,7 +112,7 @@ class KillMain(OnMember):
     spares = True
 
     def begin(self, stage: Stage, target: Member, dice: random.Random) -> None:
-        target.is_excused = True
+        target.is_excused = target.has_orphans = True
         target.current.send(signal.SIGKILL)
 
 

@@ -15,10 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks_app.crash_points import POINTS
-from tests.children import descendants
+from tests.children import LIVING, descendants
 from tests.processes import Process, launch
 
 SETTINGS_MODULE = "tests.soak.settings"
+
+#: Queue of the probes.
+PROBES = "probes"
 
 #: Environment variable that tells a process how many came before it in its place.
 START = "TASKS_SOAK_START"
@@ -52,6 +55,7 @@ class Member:
         is_spared: Faults may hit its children, but not end its main process.
         pids: Every main process that it ever had.
         is_excused: The end of the present process is the work of a fault.
+        has_orphans: That fault left the children to themselves.
     """
 
     name: str
@@ -66,11 +70,12 @@ class Member:
     process: Process | None = None
     pids: list[int] = field(default_factory=list)
     is_excused: bool = False
+    has_orphans: bool = False
 
     def start(self) -> None:
         """Start the next process of this place."""
         number = len(self.pids)
-        self.is_excused = False
+        self.is_excused = self.has_orphans = False
         self.process = launch(
             self.folder,
             f"{self.name}-{number:03}",
@@ -116,7 +121,10 @@ class Member:
     def bury(self) -> str | None:
         """Clear away what an ended process left; return a line if it ended by itself."""
         process = self.current
-        process.kill()
+        if self.has_orphans:
+            LIVING.discard(process)
+        else:
+            process.kill()
         code = process.process.returncode
         crashed = code == -signal.SIGKILL and CRASHED in process.tail(5)
         if self.is_excused or crashed:
@@ -134,8 +142,8 @@ class Member:
         self.current.kill()
 
     def left_over(self) -> list[int]:
-        """Return the ids of process groups of this place that still have a process."""
-        return [pid for pid in self.pids if _group_lives(pid)]
+        """Return the former main processes that still have children."""
+        return [pid for pid in self.pids if pid != self.current.pid and _group_lives(pid)]
 
 
 def _group_lives(pid: int) -> bool:
@@ -150,6 +158,7 @@ def worker(name: str, folder: Path, environment: Mapping[str, str], seed: str) -
     command = [
         *("celery", "-A", "tests.project", "worker", "--loglevel", "INFO"),
         *("--hostname", f"{name}@%h", "--pool", "prefork", "--concurrency", "2"),
+        *("--queues", f"celery,{PROBES}"),
     ]
     return Member(name, "worker", command, " ready.", folder, _own(environment), seed)
 

@@ -58,6 +58,11 @@ def document(soak: Soak, facts: Facts, more: Sequence[str]) -> dict[str, Any]:
         },
         "enqueue": latency(calls),
         "memory": {role: slope and dataclasses.asdict(slope) for role, slope in slopes.items()},
+        "first_worker": [
+            (round(each.at - soak.samples[0].at), round(each.rss / samples.MEGABYTE, 1))
+            for each in soak.samples
+            if each.member == "worker0"
+        ],
         "files": files,
         "connections": {
             "most": max(soak.connections, default=None),

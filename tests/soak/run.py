@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -202,6 +204,17 @@ class Soak:
         if left:
             self.stage.findings.append(f"{left} outcomes were not final after {FINISH} s")
         self.connections_at_rest = connections_in_use()
+        self.stage.findings += self.unrecovered()
+
+    def unrecovered(self) -> Iterator[str]:
+        """Yield a line for each process that is not what it should be when all is over."""
+        with contextlib.suppress(TimeoutError):
+            wait_until(self.is_everybody_ready, START, "everybody at work")
+        for member in self.stage.members:
+            if not member.is_ready:
+                yield f"{member.name} did not come back\n{member.current.tail(10)}"
+            if orphans := member.left_over():
+                yield f"{member.name} left children behind: {orphans}"
 
     def recoveries(self) -> list[Recovery]:
         """Return how long the probes took."""

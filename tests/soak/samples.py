@@ -15,7 +15,7 @@ from tests.soak.members import Member
 INTERVAL = 5.0
 
 #: Seconds after its start that a process still grows by what it loads.
-WARM_UP = 45.0
+WARM_UP = 120.0
 
 #: Samples of one process that a slope needs.
 FEWEST = 6

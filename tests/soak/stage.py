@@ -116,8 +116,9 @@ def standing(seed: str) -> Iterator[Stage]:
 def end_all(stage: Stage) -> None:
     """Kill every process of the installation."""
     for member in stage.members:
-        if member.process is not None:
-            member.kill()
+        if member.process is None:
+            continue
+        member.kill()
         for pid in member.left_over():
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, 9)

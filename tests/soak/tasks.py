@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tasks_app import RetryPolicy, task
 from tests.soak import helpers
+from tests.soak.members import PROBES
 from tests.soak.verdict import CHILDREN, child_key
 
 #: More attempts than the helper needs: none may be used up by a fault.
@@ -19,7 +20,8 @@ snoozing = task(helpers.come_back, name="soak.snoozing")
 fatal_once = task(helpers.die_once, name="soak.fatal_once")
 poison = task(helpers.die_always, name="soak.poison")
 watching = task(helpers.watch, name="soak.watching")
-probe = task(helpers.take_effect, name="soak.probe", priority=9)
+#: In a queue of its own: it is to tell when work goes on, not how much waits.
+probe = task(helpers.take_effect, name="soak.probe", queue=PROBES)
 
 
 @task(name="soak.parent")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import signal
 
 import pytest
+from django.db import OperationalError, connection
 
+from tasks_app import worker
 from tests import trail
 from tests.installation import PATIENCE, in_state
 from tests.servers.session import chosen_database
@@ -36,6 +38,20 @@ def test_a_connection_that_is_lost_in_a_helper_costs_no_attempt(key, effects, se
     outcome = settled(tasks.lose_connection.enqueue(key))
     assert (outcome.state, outcome.crashes) == ("succeeded", 1)
     assert effects() == [""]
+
+
+def test_a_claim_that_could_not_connect_is_made_once_more():
+    """A connection that never came about is as good as a dead one, to every driver."""
+    answers = [OperationalError("no route"), "claimed"]
+
+    def claim():
+        answer = answers.pop(0)
+        if isinstance(answer, OperationalError):
+            raise answer
+        return answer
+
+    connection.close()
+    assert worker._reconnecting(claim) == "claimed"
 
 
 @pytest.mark.usefixtures("prefork", "worker")

@@ -8,6 +8,15 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.faults.cases.damage import (
+    broker_server,
+    case,
+    database_server,
+    patient,
+    patient_worker,
+    trapped,
+    trapped_worker,
+)
 from tests.installation import effects, installation, key, settled
 from tests.servers import Proxy
 from tests.servers.session import (
@@ -17,7 +26,19 @@ from tests.servers.session import (
     database_url,
 )
 
-__all__ = ["effects", "installation", "key", "settled"]
+__all__ = [
+    "broker_server",
+    "case",
+    "database_server",
+    "effects",
+    "installation",
+    "key",
+    "patient",
+    "patient_worker",
+    "settled",
+    "trapped",
+    "trapped_worker",
+]
 
 
 @dataclass(frozen=True)
