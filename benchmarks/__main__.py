@@ -1,14 +1,14 @@
-"""Run a benchmark: `python -m benchmarks drain`, `enqueue` or `losses`."""
+"""Run a benchmark: `python -m benchmarks drain`, `enqueue`, `latency` or `losses`."""
 
 import argparse
 
-from benchmarks import drain, enqueue, losses
+from benchmarks import drain, enqueue, latency, losses
 
 
 def main() -> None:
     """Read the command line and run what it names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("benchmark", choices=("drain", "enqueue", "losses"))
+    parser.add_argument("benchmark", choices=("drain", "enqueue", "latency", "losses"))
     parser.add_argument("--tasks", type=int, help="calls per contestant and round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1, help="of the faults of losses")
@@ -18,6 +18,8 @@ def main() -> None:
         drain.run(given.only or drain.CONTESTANTS, given.tasks or 5_000, given.rounds)
     elif given.benchmark == "losses":
         losses.run(given.only or losses.CONTESTANTS, given.tasks or 1_000, given.seed)
+    elif given.benchmark == "latency":
+        latency.run(given.only or latency.BROKERS, given.tasks or 2_000, given.rounds)
     else:
         enqueue.run(given.only or enqueue.CONTESTANTS, given.tasks or 10_000, given.rounds)
 

@@ -81,7 +81,6 @@ class Relay:
         """
         with database_section(conf.DATABASE, keep=True):
             batch = outbox.take_due(BATCH, declared.keys())
-        crash_point("relay.after_take")
         self._tell(batch)
         rows = batch.rows
         rung = not rows or self._ring(rows)
@@ -133,6 +132,7 @@ class Relay:
 
     def _ring(self, rows: list[Outcome]) -> bool:
         """Ring for rows; tell whether the broker took them all."""
+        crash_point("relay.after_take")
         if self._attempt("broker", lambda: self.publisher.ring(rows)) is None:
             self.roll_call.distrust()
             return False

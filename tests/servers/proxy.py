@@ -69,10 +69,12 @@ class Proxy:
 
     Args:
         port: Loopback port of the server behind it.
+        listening: Loopback port of its own; a free one when omitted.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, listening: int = 0) -> None:
         self.target = ("127.0.0.1", port)
+        self.port = listening
         self.mode = Mode.PASS
         self.delay = 0.5
         self.trap: Trap | None = None
@@ -81,9 +83,9 @@ class Proxy:
         self.closing = False
 
     def start(self) -> Self:
-        """Listen on a free port."""
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self.listener.getsockname()[1]
+        """Listen; until now its port has refused every connection."""
+        self.listener = socket.create_server(("127.0.0.1", self.port))
+        self.port = self.listener.getsockname()[1]
         self.run(self.accept)
         return self
 
