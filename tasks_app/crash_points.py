@@ -110,8 +110,9 @@ def _raise(point: str) -> None:
 
 
 ACTIONS: Mapping[str, Callable[[str], None]] = {
-    "kill": lambda point: os.kill(os.getpid(), signal.SIGKILL),
-    "stop": lambda point: os.kill(os.getpid(), signal.SIGSTOP),
+    # To this thread: sent to the process, a signal may let the thread run on for a moment.
+    "kill": lambda point: signal.raise_signal(signal.SIGKILL),
+    "stop": lambda point: signal.raise_signal(signal.SIGSTOP),
     "raise": _raise,
 }
 
