@@ -25,6 +25,7 @@ fail_with = task(helpers.fail_with)
 give_back = task(helpers.give_back)
 know_connection = task(helpers.know_connection)
 die = task(helpers.die)
+call_outside = task(helpers.call_outside, atomic=False, retry=SOON)
 
 
 @task
