@@ -13,6 +13,7 @@ from uuid import UUID
 
 from django.db.models import F, QuerySet
 from hypothesis import Phase
+from hypothesis.internal.conjecture import engine
 
 from tasks_app import outbox, outcomes, rescue
 from tasks_app.clock import DatabaseNow
@@ -23,8 +24,11 @@ from tasks_app.statements import Prepared, StateIs, update_one
 from tasks_app.states import State
 from tests.model.machine import Installation, explore
 
-#: Examples in which a mutant has to be found. Most are within the first three.
-EXAMPLES = 100
+#: Examples in which a mutant has to be found; most are within the first thirty.
+EXAMPLES = 400
+
+#: Seconds for the search of the shortest history, of which Hypothesis would take five minutes.
+SEARCH = 45
 
 NEVER = datetime(9000, 1, 1, tzinfo=UTC)
 
@@ -61,7 +65,8 @@ def find(mutant: Mutant, *, shrink: bool = False) -> Finding | None:
     """Return how the machine found a mutant; None where it did not."""
     Installation.steps_taken, Installation.examples, Installation.failures = 0, 0, []
     phases = [Phase.generate, *([Phase.shrink] if shrink else [])]
-    with mutant.applied(), contextlib.redirect_stdout(None):
+    search = patch.object(engine, "MAX_SHRINKING_SECONDS", SEARCH)
+    with mutant.applied(), search, contextlib.redirect_stdout(None):
         try:
             # A mutant's stories are not kept: the sound installation need not go through them.
             explore(max_examples=EXAMPLES, phases=phases, database=None)

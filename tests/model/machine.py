@@ -226,6 +226,7 @@ class Installation(RuleBasedStateMachine):
             self.keys[scope] = (found.pk, argument)
         return found.pk if found.created else multiple()
 
+    @precondition(lambda self: not FINAL.issuperset(self.states.values()))
     @rule(outcome_id=outcomes, wish=st.sampled_from(WISHES))
     def ask(self, outcome_id, wish):
         """Look at an outcome, and perhaps tell it to do something."""
@@ -235,7 +236,8 @@ class Installation(RuleBasedStateMachine):
         if row is None:
             return
         if wish == "run_now":
-            expect(row.run_now() == (row.state == State.PENDING), "run_now() lied")
+            was = row.state
+            expect(row.run_now() == (was == State.PENDING), "run_now() lied")
         elif wish == "cancel":
             self._cancel(row)
 
@@ -249,22 +251,21 @@ class Installation(RuleBasedStateMachine):
 
     @rule(target=runs, run=runs, number=st.sampled_from(WORKERS))
     def overtake(self, run, number):
-        """Let a run's lease run out, and another run begin of which it knows nothing."""
+        """Let a run's lease run out, and another one begin, of which its keeper knows nothing."""
         self._step()
         advance(SILENCE)
         rescue.run_once()
         advance(BREATH)
-        return self._claim(run.outcome.pk, number)
+        successor = self._claim(run.outcome.pk, number)
+        self._renew(run)
+        return successor
 
     @rule(run=runs)
     def renew(self, run):
         """Extend a lease, which only the run that the row names can do."""
         self._step()
-        if run not in self.held:
-            return
-        is_held, lease = self._holds(run), Lease.of(run.outcome)
-        expect(outcomes.renew(lease) == is_held, f"a renewal by {run} lied")
-        expect(bool(outcomes.cancel_requests([lease])) == is_held, "the keeper was told a lie")
+        if run in self.held:
+            self._renew(run)
 
     @rule(
         run=consumes(runs),
@@ -319,8 +320,10 @@ class Installation(RuleBasedStateMachine):
             case "prune":
                 list(prune.prune())
             case "rescue":
+                orphans = list(Outcome.objects.orphaned().values_list("pk", flat=True))
                 rescue.run_once()
-                expect(not Outcome.objects.orphaned().exists(), "an orphan was left")
+                left = Outcome.objects.orphaned().filter(pk__in=orphans)
+                expect(not left.exists(), "an orphan was left")
                 advance(BREATH)
 
     # What holds at all times
@@ -416,6 +419,11 @@ class Installation(RuleBasedStateMachine):
         run = Held(claimed, number, mark)
         self.held.append(run)
         return run
+
+    def _renew(self, run: Held) -> None:
+        is_held, lease = self._holds(run), Lease.of(run.outcome)
+        expect(outcomes.renew(lease) == is_held, f"a renewal by {run} lied")
+        expect(bool(outcomes.cancel_requests([lease])) == is_held, "the keeper was told a lie")
 
     def _finish(self, run: Held, ending: str, meanwhile: str) -> None:
         make_error, targets = ENDINGS[ending]
