@@ -58,8 +58,8 @@ def total(numbers: list[int]) -> int:
     return sum(numbers)
 
 
-def record(key: str, note: str = "") -> None:
-    """Take effect once, and tell the trail as one would tell a provider."""
+def call_outside(key: str, note: str = "") -> None:
+    """Tell the trail, as one would tell a provider: no rollback takes that back."""
     trail.leave(
         key,
         note=note,
@@ -67,6 +67,11 @@ def record(key: str, note: str = "") -> None:
         outcome_id=current.outcome_id and str(current.outcome_id),
         provider_key=current.idempotency_key,
     )
+
+
+def record(key: str, note: str = "") -> None:
+    """Take effect once, and leave a trail of it."""
+    call_outside(key, note)
     Effect.objects.create(key=key, note=note)
 
 

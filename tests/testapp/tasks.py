@@ -35,6 +35,9 @@ charge = task(
 )
 
 
+call_outside = task(helpers.call_outside, atomic=False, retry=SOON)
+
+
 @task
 def enqueue_child(key: str, *, fail: bool) -> None:
     """Enqueue another task inside the helper, then fail on request."""
