@@ -91,14 +91,14 @@ class Trapped:
         """Make the next process that comes to a place stop there."""
         (self.marks / place).unlink()
 
-    def caught(self, place: str) -> int:
-        """Return the id of the process that has stopped at a place."""
+    def caught(self, place: str, beside: int = 0) -> int:
+        """Return the id of the process that has stopped at a place, beside another one."""
         wait_until((self.marks / place).exists, PATIENCE, lambda: f"{place}\n{self.tail()}")
-        return wait_until(self.stopped, PATIENCE, lambda: f"a stop\n{self.tail()}")
+        return wait_until(lambda: self.stopped(beside), PATIENCE, lambda: f"a stop\n{self.tail()}")
 
-    def stopped(self) -> int | None:
+    def stopped(self, beside: int) -> int | None:
         """Return the id of a process of this worker that is stopped, if there is one."""
-        family = self.running().family()
+        family = {*self.running().family()} - {beside}
         return next(
             (pid for pid, _, state in process_table() if pid in family and state[0] in "Tt"), None
         )
