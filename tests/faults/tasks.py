@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import time
 import urllib.request
 from typing import Any
 
@@ -28,6 +29,9 @@ PATIENCE = 30
 
 record_outside = task(helpers.record, name="faults.record_outside", atomic=False)
 record_late = task(helpers.record_late, name="faults.record_late")
+record_late_patiently = task(
+    helpers.record_late, name="faults.record_late_patiently", retry=PATIENT
+)
 record_late_outside = task(helpers.record_late, name="faults.record_late_outside", atomic=False)
 fail_late = task(helpers.need_gate, name="faults.fail_late", retry=PATIENT)
 record_patiently = task(helpers.record, name="faults.record_patiently", retry=PATIENT)
@@ -74,22 +78,26 @@ def deposit_impatiently(key: str) -> None:
 @task
 def cross(key: str, first: str, second: str, *, isolation: str, writes_first: bool) -> None:
     """Read two balances and, when another helper has read them too, write the second one."""
+    # Both have to be claimed before either reads: SQLite lets nobody commit beside a reader.
+    meet(f"{key}-claimed", first)
     if isolation:
         with connection.cursor() as cursor:
             cursor.execute(f"SET TRANSACTION ISOLATION LEVEL {isolation}")
     accounts = Account.objects.filter(name__in=[first, second])
-    trail.leave(key, first=first, read=[account.balance for account in accounts])
+    trail.leave(key, read=[account.balance for account in accounts])
     if writes_first:
         Account.objects.filter(name=first).update(balance=F("balance") + 1)
-        trail.leave(f"{key}-met", first=first)
-    wait_until(lambda: met(f"{key}-met" if writes_first else key), PATIENCE, "the other helper")
+    meet(f"{key}-read", first)
     Account.objects.filter(name=second).update(balance=F("balance") + 1)
     Effect.objects.create(key=key, note=first)
 
 
-def met(key: str) -> bool:
-    """Return whether both helpers of a key have come to where they meet."""
-    return len({line["first"] for line in trail.left(key)}) == 2
+def meet(place: str, name: str) -> None:
+    """Wait until two of different names have been at a place."""
+    trail.leave(place, name=name)
+    wait_until(
+        lambda: len({line["name"] for line in trail.left(place)}) == 2, PATIENCE, "the other one"
+    )
 
 
 @task
@@ -125,6 +133,12 @@ def leave_the_process(key: str) -> None:
 
 
 @task
+def tell_the_time() -> float:
+    """Return what this process takes for the time, in seconds since the epoch."""
+    return time.time()
+
+
+@task
 def receive(key: str, value: Any) -> Any:
     """Return what arrived, and say what it looked like."""
     trail.leave(key, looks=repr(value), is_a=type(value).__name__)
@@ -133,7 +147,8 @@ def receive(key: str, value: Any) -> Any:
 
 @task
 def produce(kind: str) -> Any:
-    """Return what hardly fits a row, or not at all."""
+    """Take effect and return what hardly fits a row, or not at all."""
+    Effect.objects.create(key=f"f61 {kind}")
     return RESULTS[kind]()
 
 

@@ -82,6 +82,12 @@ class RabbitMQ(Server):
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
         }
 
+    def limit_disk(self, free: str) -> None:
+        """Let the node take no message while its disk has less free than this, such as `1MB`."""
+        node = self.environment()["RABBITMQ_NODENAME"]
+        control = self.program("rabbitmqctl")
+        self.run("rabbitmqctl", [control, "--node", node, "set_disk_free_limit", free])
+
     def stop(self) -> None:
         """End the node, then the port mapper, which other nodes do not share."""
         super().stop()

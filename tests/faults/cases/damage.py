@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -19,6 +23,7 @@ from tasks_app.leases import process_of
 from tasks_app.models import Outcome
 from tests import trail
 from tests.children import process_table, signal_all
+from tests.conftest import SKIPPED
 from tests.installation import PATIENCE, SETTINGS, Installation
 from tests.processes import Process
 from tests.servers import Server
@@ -91,14 +96,14 @@ class Trapped:
         """Make the next process that comes to a place stop there."""
         (self.marks / place).unlink()
 
-    def caught(self, place: str) -> int:
-        """Return the id of the process that has stopped at a place."""
+    def caught(self, place: str, beside: int = 0) -> int:
+        """Return the id of the process that has stopped at a place, beside another one."""
         wait_until((self.marks / place).exists, PATIENCE, lambda: f"{place}\n{self.tail()}")
-        return wait_until(self.stopped, PATIENCE, lambda: f"a stop\n{self.tail()}")
+        return wait_until(lambda: self.stopped(beside), PATIENCE, lambda: f"a stop\n{self.tail()}")
 
-    def stopped(self) -> int | None:
+    def stopped(self, beside: int) -> int | None:
         """Return the id of a process of this worker that is stopped, if there is one."""
-        family = self.running().family()
+        family = {*self.running().family()} - {beside}
         return next(
             (pid for pid, _, state in process_table() if pid in family and state[0] in "Tt"), None
         )
@@ -251,6 +256,38 @@ def without_sqlite(why: str) -> None:
     """Skip a case on SQLite."""
     if connection.vendor == "sqlite":
         pytest.skip(why)
+
+
+@contextmanager
+def small_disk(folder: Path, size: str, owner: str | None = None) -> Iterator[Path]:
+    """Mount a disk of a few hundred kilobytes in a new folder."""
+    folder.mkdir(parents=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mounted.returncode:
+        SKIPPED["mount"] = f"a full disk, since none can be mounted: {mounted.stderr.strip()}"
+        pytest.skip(SKIPPED["mount"])
+    try:
+        if owner is not None:
+            shutil.chown(folder, owner)
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@contextmanager
+def full(folder: Path) -> Iterator[None]:
+    """Leave no byte free on a disk during the block."""
+    ballast = folder / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    yield
+    ballast.unlink()
 
 
 def require(there: object, what: str) -> None:

@@ -86,4 +86,4 @@ def test_f49_a_locked_sqlite_is_waited_for(case, patient):
         case.settled(outcome)
     assert (outcome.state, outcome.attempt, outcome.crashes) == ("succeeded", 1, 0)
     assert case.effects() == [""]
-    assert "database is locked" not in patient.process.output
+    assert f"{outcome.pk} runs again" not in patient.process.output

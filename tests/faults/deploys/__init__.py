@@ -1,0 +1,1 @@
+"""Two states of one project's code: what a web process had and what a worker has."""
