@@ -91,14 +91,14 @@ FAULTS = {
 #: Numbers whose faults no case injects, and why.
 NOT_AUTOMATED = {
     53: "periodic slots are not promised yet",
-    54: "as 53; the row itself is safe, see 12",
     55: "as 53",
 }
 
 #: Rows that other suites inject.
 ELSEWHERE = {59: "tests/conformance/scenarios/test_hostile_messages.py"}
 
-NAME = re.compile(r"test_f(\d\d)_(\w+)")
+#: `test_f08_…`, `test_f26_f29_…`, or `test_f26_to_f30_…`, with what stands in brackets.
+NAME = re.compile(r"test_f(\d\d)(?:(_to)?_f(\d\d))?_\w+(?:\[(.*)\])?$", re.DOTALL)
 
 
 @dataclass
@@ -139,14 +139,27 @@ class Row:
         return f"{statistics.median(self.recovered):.1f} / {max(self.recovered):.1f}"
 
 
+def numbers(name: str) -> list[int]:
+    """Return the faults that a case names; a parameter such as `f27 in the body` names its own."""
+    match = NAME.match(name)
+    if match is None:
+        return []
+    first, to, last, parameter = match.groups()
+    if own := re.match(r"f(\d\d) ", parameter or ""):
+        return [int(own[1])]
+    if to:
+        return list(range(int(first), int(last) + 1))
+    return [int(number) for number in (first, last) if number]
+
+
 def read(reports: Iterable[Path]) -> dict[int, Row]:
     """Return the rows that the cases of all reports add up to."""
     rows: dict[int, Row] = {}
     for report in reports:
         pair = report.stem.removeprefix("faults-")
         for case in ET.parse(report).iter("testcase"):
-            if match := NAME.match(str(case.get("name"))):
-                rows.setdefault(int(match[1]), Row()).add(pair, case)
+            for number in numbers(str(case.get("name"))):
+                rows.setdefault(number, Row()).add(pair, case)
     return rows
 
 

@@ -8,20 +8,20 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tests.faults.conftest import CASES
-from tests.faults.matrix import ELSEWHERE, FAULTS, NAME, NOT_AUTOMATED, PAGE, Row, read, table
+from tests.faults.matrix import ELSEWHERE, FAULTS, NOT_AUTOMATED, PAGE, Row, numbers, read, table
 
 
-def numbers():
-    """Return the number of every case in the files of this folder."""
-    for path in CASES.glob("test_*.py"):
+def automated():
+    """Return the faults of every case in the files of this folder."""
+    for path in CASES.rglob("test_*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef) and (match := NAME.match(node.name)):
-                yield int(match[1])
+            if isinstance(node, ast.FunctionDef):
+                yield from numbers(node.name)
 
 
 def test_every_fault_has_a_case_or_a_reason():
     """Nothing in the matrix is without a test by accident, and no test is without its row."""
-    assert set(numbers()) == set(FAULTS) - set(NOT_AUTOMATED) - set(ELSEWHERE)
+    assert set(automated()) == set(FAULTS) - set(NOT_AUTOMATED) - set(ELSEWHERE)
 
 
 @pytest.mark.parametrize("number", FAULTS)
@@ -34,6 +34,22 @@ def test_the_page_shows_the_fault(number):
     assert f"| {fault} | {promises} |" in line
     assert "NOT RUN" not in line
     assert "FAILED" not in line
+
+
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [
+        ("test_f08_a_relay_dies", [8]),
+        ("test_f08_a_relay_dies[kill]", [8]),
+        ("test_f26_f29_a_worker_dies", [26, 29]),
+        ("test_f34_to_f36_a_helper_fails", [34, 35, 36]),
+        ("test_f26_to_f30_a_child_dies[f27 in the body]", [27]),
+        ("test_a_lost_worker", []),
+    ],
+)
+def test_a_case_names_its_faults(name, named):
+    """One, two, or a range; a parameter may say which of them."""
+    assert numbers(name) == named
 
 
 REPORT = """<testsuites><testsuite>

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from tests.faults import tasks as faults
-from tests.faults.cases.damage import RESCUED
+from tests.faults.cases.runs.damage import RESCUED
 from tests.installation import PATIENCE
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests import trail
-from tests.faults.cases.conftest import BROKER_RECOVERY, messages, wait_for_messages
+from tests.faults.cases.calls.conftest import BROKER_RECOVERY, messages, wait_for_messages
 from tests.installation import PATIENCE, in_state
 from tests.servers import Mode, Proxy, RabbitMQ, Redis
 from tests.servers.server import free_port
@@ -65,7 +65,6 @@ def free(case):
     trail.open_gate(f"{case.key}-blocker")
 
 
-@pytest.mark.promise(2)
 def test_f12_an_absent_broker_is_no_business_of_the_caller(case, broker):
     """Where nobody listens, enqueueing succeeds; the row runs once the broker is there."""
     port = free_port()
@@ -81,7 +80,6 @@ def test_f12_an_absent_broker_is_no_business_of_the_caller(case, broker):
     assert case.effects == [""]
 
 
-@pytest.mark.promise(2)
 def test_f13_a_broker_that_never_answers_is_noticed_and_found_again(case, broker_link):
     """The caller does not wait for it, the relay only for seconds."""
     link = broker_link.environment
@@ -104,7 +102,6 @@ def test_f13_a_broker_that_never_answers_is_noticed_and_found_again(case, broker
     assert case.effects == ["first", "second", "third"]
 
 
-@pytest.mark.promise(5)
 def test_f14_a_broker_that_was_frozen_is_used_again(case, broker):
     """Worker and relay, both as installed, go on by themselves when it thaws."""
     with case.worker(relay=True):
@@ -133,7 +130,6 @@ def survive_an_empty_broker(case, broker):
     assert case.effects == ["lost 1", "lost 2", "lost 3", "meanwhile"]
 
 
-@pytest.mark.promise(1)
 def test_f15_a_redis_that_was_killed_and_comes_back_empty_costs_seconds(case, broker):
     """Rows announced just before the kill too run soon after it is back."""
     if not isinstance(broker, Redis):
@@ -141,7 +137,6 @@ def test_f15_a_redis_that_was_killed_and_comes_back_empty_costs_seconds(case, br
     survive_an_empty_broker(case, broker)
 
 
-@pytest.mark.promise(1)
 def test_f16_messages_that_redis_evicts_are_sent_again(case, broker):
     """Nobody is told that the messages are gone; the relay finds out."""
     if not isinstance(broker, Redis):
@@ -155,7 +150,6 @@ def test_f16_messages_that_redis_evicts_are_sent_again(case, broker):
     assert case.effects == ["flushed 1", "flushed 2", "flushed 3"]
 
 
-@pytest.mark.promise(1)
 def test_f17_a_rabbitmq_that_was_killed_and_comes_back_empty_costs_seconds(case, broker):
     """Queues and messages are gone; what was due runs soon after it is back."""
     if not isinstance(broker, RabbitMQ):
@@ -163,7 +157,6 @@ def test_f17_a_rabbitmq_that_was_killed_and_comes_back_empty_costs_seconds(case,
     survive_an_empty_broker(case, broker)
 
 
-@pytest.mark.promise(3)
 def test_f18_a_publish_whose_answer_is_lost_has_one_effect(case, broker_link):
     """The relay cannot know that the broker has the message: it sends another one."""
     stopping = {"TASKS_APP_CRASH": "relay.after_take:stop:nth=2"}
@@ -185,7 +178,6 @@ def test_f18_a_publish_whose_answer_is_lost_has_one_effect(case, broker_link):
     assert case.effects == ["first", "second", "witness"]
 
 
-@pytest.mark.promise(1)
 def test_f19_a_message_that_is_lost_without_a_word_is_sent_again(case, broker, broker_link):
     """Without confirms a publish succeeds that reaches nobody; its row runs all the same."""
     if not isinstance(broker, RabbitMQ):
@@ -209,7 +201,6 @@ def test_f19_a_message_that_is_lost_without_a_word_is_sent_again(case, broker, b
     assert case.effects == ["first", "lost"]
 
 
-@pytest.mark.promise(5)
 def test_f20_a_half_open_link_is_used_again_when_it_heals(case, broker_link):
     """Neither the worker's consumer nor its relay waits for ever on a connection that is dead."""
     with case.worker(relay=True, environment=broker_link.environment):

@@ -13,7 +13,7 @@ from django.db import OperationalError, connection, transaction
 from tasks_app.exceptions import IdempotencyConflict
 from tasks_app.models import IdempotencyKey, Outcome
 from tests import trail
-from tests.faults.cases.conftest import BROKER_RECOVERY
+from tests.faults.cases.calls.conftest import BROKER_RECOVERY
 from tests.installation import PATIENCE
 from tests.races.two import at_once
 from tests.servers import Mode
@@ -33,7 +33,6 @@ def outcome_of(key):
     return Outcome.objects.get(idempotency_key=f"record:{key}")
 
 
-@pytest.mark.promise(1)
 @pytest.mark.usefixtures("worker")
 @pytest.mark.parametrize("point", ["enqueue.after_reserve", "enqueue.after_insert"])
 def test_f01_a_caller_killed_before_its_commit_leaves_nothing(point, key, case):
@@ -48,7 +47,6 @@ def test_f01_a_caller_killed_before_its_commit_leaves_nothing(point, key, case):
     assert case.effects == [""]
 
 
-@pytest.mark.promise(1)
 @pytest.mark.usefixtures("worker")
 def test_f02_a_caller_killed_after_its_commit_has_enqueued(key, case):
     """Nobody but the relay has to know of the row."""
@@ -60,7 +58,6 @@ def test_f02_a_caller_killed_after_its_commit_has_enqueued(key, case):
     assert case.effects == [""]
 
 
-@pytest.mark.promise(1)
 @pytest.mark.usefixtures("worker")
 def test_f03_a_caller_who_does_not_learn_of_its_commit_may_enqueue_again(key, case, database_link):
     """Where the answer to COMMIT is lost, the same call with the same key finds its own row."""
@@ -93,7 +90,6 @@ print(first.pk == again.pk, again.created)
     assert case.effects == [""]
 
 
-@pytest.mark.promise(1)
 def test_f04_a_rollback_leaves_nothing_to_run(key):
     """What was enqueued in a transaction or a savepoint vanishes with it."""
     with transaction.atomic():
@@ -105,7 +101,6 @@ def test_f04_a_rollback_leaves_nothing_to_run(key):
     assert not Outcome.objects.filter(pk__in=[inner.pk, outer.pk]).exists()
 
 
-@pytest.mark.promise(1)
 def test_f05_callers_with_the_same_key_get_the_same_outcome(key):
     """Eight callers at once: one row, whose id all of them get."""
     outcomes = at_once(*[lambda: tasks.record_once.enqueue(key)] * 8)
@@ -113,7 +108,6 @@ def test_f05_callers_with_the_same_key_get_the_same_outcome(key):
     assert sum(outcome.created for outcome in outcomes) == 1
 
 
-@pytest.mark.promise(1)
 def test_f06_other_arguments_under_the_same_key_are_refused(key):
     """The row stays what it was."""
     outcome = tasks.record_once.enqueue(key)
@@ -123,7 +117,6 @@ def test_f06_other_arguments_under_the_same_key_are_refused(key):
     assert (outcome.state, outcome.args) == ("pending", [key])
 
 
-@pytest.mark.promise(1)
 def test_f07_a_key_that_is_held_in_an_open_transaction_is_waited_for_in_bounds(key):
     """The second caller waits as long as its database lets it, is refused, and may ask again."""
 

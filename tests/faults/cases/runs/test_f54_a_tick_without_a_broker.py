@@ -6,7 +6,7 @@ import pytest
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from tasks_app.models import Outcome
-from tests.faults.cases.damage import RESCUED
+from tests.faults.cases.runs.damage import RESCUED
 from tests.installation import PATIENCE
 from tests.processes import start_beat
 from tests.testapp import tasks

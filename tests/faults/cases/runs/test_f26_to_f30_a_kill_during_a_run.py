@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.cases.damage import RESCUED, kill
+from tests.faults.cases.runs.damage import RESCUED, kill
 from tests.project import app
 from tests.testapp import tasks
 

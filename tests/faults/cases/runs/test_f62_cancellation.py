@@ -11,7 +11,7 @@ from django.db import connections, transaction
 from tasks_app import rescue
 from tests import by_hand
 from tests.faults import tasks as faults
-from tests.faults.cases.damage import go_on
+from tests.faults.cases.runs.damage import go_on
 from tests.installation import PATIENCE
 from tests.testapp import tasks
 

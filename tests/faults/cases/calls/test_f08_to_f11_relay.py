@@ -10,7 +10,7 @@ from django.db import connection, transaction
 
 from tasks_app.models import Outcome
 from tests import by_hand
-from tests.faults.cases.conftest import BROKER_RECOVERY, messages, wait_for_messages
+from tests.faults.cases.calls.conftest import BROKER_RECOVERY, messages, wait_for_messages
 from tests.installation import PATIENCE
 from tests.testapp import tasks
 from tests.waiting import wait_until
@@ -30,7 +30,6 @@ def killed(relay, point):
     assert f"crash point {point}: kill" in relay.output
 
 
-@pytest.mark.promise(5)
 def test_f08_a_relay_killed_before_it_rings_costs_seconds(case):
     """Rows that it took and rang no bell for are rung for by the next relay."""
     outcome = case.enqueue()
@@ -43,7 +42,6 @@ def test_f08_a_relay_killed_before_it_rings_costs_seconds(case):
     assert case.effects == [""]
 
 
-@pytest.mark.promise(3)
 def test_f09_a_relay_killed_after_it_rang_costs_a_second_bell(case):
     """Two messages for one row have one effect."""
     outcome = case.enqueue()
@@ -61,7 +59,6 @@ def test_f09_a_relay_killed_after_it_rang_costs_a_second_bell(case):
     assert outcome.attempt == 1
 
 
-@pytest.mark.promise(3)
 def test_f10_relays_share_the_rows_and_one_that_hangs_keeps_none(case):
     """Three relays take different rows; those that two of them hang with, the third rings for."""
     notes: list[str] = []
@@ -102,7 +99,6 @@ def test_f10_relays_share_the_rows_and_one_that_hangs_keeps_none(case):
     assert case.effects == [*notes, "witness"]
 
 
-@pytest.mark.promise(1)
 def test_f11_a_row_that_commits_later_than_its_id_says_is_not_passed_over(case):
     """Commits do not come in the order of ids; a relay that went by them would miss this row."""
     if connection.vendor == "sqlite":

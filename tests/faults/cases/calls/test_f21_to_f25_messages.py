@@ -8,7 +8,7 @@ import pytest
 from django.db import connection, transaction
 
 from tests import trail
-from tests.faults.cases.conftest import BROKER_RECOVERY, messages, ring, wait_for_messages
+from tests.faults.cases.calls.conftest import BROKER_RECOVERY, messages, ring, wait_for_messages
 from tests.installation import PATIENCE
 from tests.integration.command_line import ago, rewritten
 from tests.integration.command_line import tasks as command
@@ -17,7 +17,6 @@ from tests.testapp import tasks
 from tests.waiting import wait_until
 
 
-@pytest.mark.promise(1)
 @pytest.mark.usefixtures("alone")
 def test_f21_a_message_that_dies_with_its_worker_is_sent_again(case):
     """What a killed worker had taken from the broker and noted nowhere costs seconds."""
@@ -37,7 +36,6 @@ def test_f21_a_message_that_dies_with_its_worker_is_sent_again(case):
     assert case.effects == [""]
 
 
-@pytest.mark.promise(3)
 @pytest.mark.usefixtures("alone")
 def test_f22_five_messages_at_once_start_one_run(case):
     """One claim wins; the others find the outcome running and are dropped."""
@@ -55,7 +53,6 @@ def test_f22_five_messages_at_once_start_one_run(case):
     assert (outcome.attempt, len(trail.left(case.key))) == (1, 1)
 
 
-@pytest.mark.promise(1)
 @pytest.mark.usefixtures("worker")
 def test_f24_a_message_before_its_row_is_visible_does_no_harm(key, case, worker):
     """It is dropped, and the row runs when it is there."""
@@ -69,7 +66,6 @@ def test_f24_a_message_before_its_row_is_visible_does_no_harm(key, case, worker)
     assert case.effects == [""]
 
 
-@pytest.mark.promise(6)
 @pytest.mark.usefixtures("worker")
 def test_f25_a_message_for_a_pruned_outcome_is_dropped(key, case, worker):
     """It is acknowledged, told, and runs nothing; the worker goes on."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import tasks as faults
-from tests.faults.cases.damage import (
+from tests.faults.cases.runs.damage import (
     ARGUMENTS,
     RESCUED,
     TIMES,

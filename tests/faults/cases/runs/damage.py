@@ -187,7 +187,6 @@ class Case:
         yield
         taken = time.monotonic() - began
         self.record_property("recovered_seconds", round(taken, 2))
-        self.record_property("promise", within)
         assert taken <= within
 
     def ends(self, outcome: Outcome) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 
 from tests.faults import tasks as faults
-from tests.faults.cases.damage import RESCUED, TIMES, Trapped, back
+from tests.faults.cases.runs.damage import RESCUED, TIMES, Trapped, back
 from tests.installation import PATIENCE
 from tests.testapp import tasks
 from tests.waiting import wait_until

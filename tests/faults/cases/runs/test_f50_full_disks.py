@@ -15,7 +15,7 @@ from django.db import OperationalError, connection
 from tasks_app.filesystem import DEFAULT_FOLDER
 from tasks_app.models import Outcome
 from tests.faults import tasks as faults
-from tests.faults.cases.damage import RESCUED, TIMES, full, small_disk
+from tests.faults.cases.runs.damage import RESCUED, TIMES, full, small_disk
 from tests.installation import PATIENCE
 from tests.processes import Process, launch
 from tests.servers import RabbitMQ, Redis

@@ -8,7 +8,7 @@ from tests import trail
 from tests.installation import SETTINGS, in_state
 from tests.testapp import tasks
 
-pytestmark = [pytest.mark.promise(5), pytest.mark.usefixtures("alone")]
+pytestmark = pytest.mark.usefixtures("alone")
 
 #: The shortest that contract and documentation speak of.
 SHORTEST = {"LEASE": 1, "RESCUE_INTERVAL": 1}

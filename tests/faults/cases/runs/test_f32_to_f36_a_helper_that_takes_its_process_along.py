@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.faults import tasks as faults
-from tests.faults.cases.damage import RESCUED, kill
+from tests.faults.cases.runs.damage import RESCUED, kill
 from tests.testapp import tasks
 
 

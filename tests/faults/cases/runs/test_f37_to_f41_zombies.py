@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 
 from tests.faults import tasks as faults
-from tests.faults.cases.damage import (
+from tests.faults.cases.runs.damage import (
     RESCUED,
     TIMES,
     Trapped,

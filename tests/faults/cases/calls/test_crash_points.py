@@ -24,7 +24,7 @@ from tasks_app.leases import process_of
 from tasks_app.models import Attempt, Outcome
 from tasks_app.relay import Relay
 from tests import by_hand, trail
-from tests.faults.cases.conftest import Case
+from tests.faults.cases.calls.conftest import Case
 from tests.installation import PATIENCE, Installation, in_state
 from tests.integration.command_line import ago, claimed, rewritten, succeeded
 from tests.integration.command_line import tasks as command
@@ -35,7 +35,7 @@ from tests.servers.session import files
 from tests.testapp import tasks
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.promise(3), pytest.mark.usefixtures("alone")]
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 @dataclass
