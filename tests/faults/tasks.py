@@ -27,12 +27,10 @@ ROOM = 48 * 1024 * 1024
 #: Seconds that two helpers wait for each other.
 PATIENCE = 30
 
-record_outside = task(helpers.record, name="faults.record_outside", atomic=False)
 record_late = task(helpers.record_late, name="faults.record_late")
 record_late_patiently = task(
     helpers.record_late, name="faults.record_late_patiently", retry=PATIENT
 )
-record_late_outside = task(helpers.record_late, name="faults.record_late_outside", atomic=False)
 fail_late = task(helpers.need_gate, name="faults.fail_late", retry=PATIENT)
 record_patiently = task(helpers.record, name="faults.record_patiently", retry=PATIENT)
 

@@ -16,7 +16,7 @@ from tests.waiting import wait_until
 #: Seconds after a database's return within which a worker works again.
 AT_ONCE = 5
 
-#: As the sum of lease and rescue interval; the statements here read one row.
+#: Whether PostgreSQL has written its whole log to the disk.
 FLUSHED = "SELECT pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn()"
 
 
