@@ -8,6 +8,7 @@ dropped message. Celery's own states, events and log lines follow from what `ans
 
 import logging
 import time
+import traceback
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -225,6 +226,9 @@ def _settle_failure(run: Run, options: TaskOptions, error: BaseException) -> Bas
     """Write what an exception means for the outcome; return what Celery is to be told."""
     outcome = run.outcome
     failure = describe(error, outcome)
+    if isinstance(error, MemoryError):
+        # What the helper's frames still hold is needed to write this down.
+        traceback.clear_frames(error.__traceback__)
     if _is_loss(run, error):
         connections[conf.DATABASE].close()
         verdict = Verdict("retry", timedelta(seconds=1))

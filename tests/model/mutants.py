@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.conformance.pairs import Pair
+from tests.pairs import Pair
 from tests.servers.session import DATABASES
 
 TEST = Path(__file__).parent / "test_mutants.py"
