@@ -12,12 +12,15 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, help="calls per contestant and round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1, help="of the faults of losses")
+    parser.add_argument("--spare-broker", action="store_true", help="losses by kills alone")
     parser.add_argument("--only", nargs="+", metavar="CONTESTANT", help="by default all")
     given = parser.parse_args()
     if given.benchmark == "drain":
         drain.run(given.only or drain.CONTESTANTS, given.tasks or 5_000, given.rounds)
     elif given.benchmark == "losses":
-        losses.run(given.only or losses.CONTESTANTS, given.tasks or 1_000, given.seed)
+        contestants = given.only or losses.CONTESTANTS
+        tasks = given.tasks or 1_000
+        losses.run(contestants, tasks, given.seed, spares_broker=given.spare_broker)
     elif given.benchmark == "latency":
         latency.run(given.only or latency.BROKERS, given.tasks or 2_000, given.rounds)
     else:

@@ -40,6 +40,9 @@ PAUSE = (0.8, 1.8)
 
 WEIGHTS = {"child": 60, "worker": 25, "flush": 8, "restart": 7}
 
+#: The faults that leave the broker alone.
+KILLS = ("child", "worker")
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -60,9 +63,9 @@ class Losses:
     stuck: int
 
 
-def run(contestants: Sequence[str], tasks: int, seed: int) -> None:
+def run(contestants: Sequence[str], tasks: int, seed: int, *, spares_broker: bool) -> None:
     """Let each contestant live through the same faults and print a row for each."""
-    faults = list(schedule(seed, tasks / PER_SECOND))
+    faults = list(schedule(seed, tasks / PER_SECOND, spares_broker=spares_broker))
     counts = ", ".join(f"{kind} {count}" for kind, count in Counter(f.kind for f in faults).items())
     print(f"seed {seed}, {tasks:,} calls, {len(faults)} faults: {counts}", flush=True)
     print(f"{'contestant':24}{'calls':>8}{'lost':>8}{'doubled':>8}{'stuck':>8}", flush=True)
@@ -75,13 +78,15 @@ def run(contestants: Sequence[str], tasks: int, seed: int) -> None:
             print(f"{contestant:24}{row}", flush=True)
 
 
-def schedule(seed: int, seconds: float) -> Iterator[Fault]:
-    """Yield the faults of a run."""
+def schedule(seed: int, seconds: float, *, spares_broker: bool) -> Iterator[Fault]:
+    """Yield the faults of a run, at the same times whether or not the broker is spared."""
     dice = random.Random(seed)
     at = dice.uniform(*PAUSE)
     while at < seconds:
         kind = dice.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
-        yield Fault(at, kind, dice.random())
+        target = dice.random()
+        if not spares_broker or kind in KILLS:
+            yield Fault(at, kind, target)
         at += dice.uniform(*PAUSE)
 
 
