@@ -60,7 +60,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Start the runs on pairs: they mostly wait, so the other tests go on beside them."""
-    if session.config.option.collectonly:
+    if session.config.option.collectonly or session.testsfailed:
         return
     for item in session.items:
         if folder := folder_for_pairs(item):

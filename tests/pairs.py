@@ -77,18 +77,26 @@ class Pair:
             return []
         return [f"--junitxml={Path(reports).absolute() / f'{folder.parent.name}-{self}.xml'}"]
 
-    def run(self, folder: Path, arguments: Sequence[str] = ()) -> Run:
-        """Run a folder's tests on this pair and return how that ended."""
-        return subprocess.run(
+    def begin(self, folder: Path, arguments: Sequence[str] = ()) -> subprocess.Popen[str]:
+        """Start a run of a folder's tests on this pair."""
+        return subprocess.Popen(
             [sys.executable, "-m", "pytest", str(folder), "-q", *self.report(folder), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             env=self.environment(),
             cwd=ROOT,
-            timeout=TIMEOUT,
-            check=False,
         )
+
+
+def end(process: subprocess.Popen[str]) -> Run:
+    """Wait for the end of a run; one that hangs is ended."""
+    try:
+        output, _ = process.communicate(timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        output, _ = process.communicate()
+    return Run(process.args, process.returncode, output)
 
 
 #: Every database with every broker on the prefork pool, and each other pool once.
@@ -105,19 +113,32 @@ class Runs:
     def __init__(self) -> None:
         self.threads = ThreadPoolExecutor(AT_A_TIME)
         self.started: dict[tuple[Pair, Path], Future[Run]] = {}
+        self.living: set[subprocess.Popen[str]] = set()
 
     def start(self, pair: Pair, folder: Path) -> None:
         """Run a folder's tests on a pair whose servers are here, beside whatever else goes on."""
         if (pair, folder) not in self.started and not pair.missing():
-            self.started[pair, folder] = self.threads.submit(pair.run, folder)
+            self.started[pair, folder] = self.threads.submit(self.run, pair, folder)
+
+    def run(self, pair: Pair, folder: Path) -> Run:
+        """Run a folder's tests on a pair, as long as the session lasts."""
+        process = pair.begin(folder)
+        self.living.add(process)
+        try:
+            return end(process)
+        finally:
+            self.living.discard(process)
 
     def result(self, pair: Pair, folder: Path) -> Run:
         """Wait for a run that was started."""
         return self.started[pair, folder].result()
 
     def close(self) -> None:
-        """Forget what has not begun."""
-        self.threads.shutdown(cancel_futures=True)
+        """Forget what has not begun and end what nobody waits for any more."""
+        self.threads.shutdown(wait=False, cancel_futures=True)
+        for process in list(self.living):
+            process.terminate()
+        self.threads.shutdown()
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -129,7 +150,7 @@ def main(arguments: Sequence[str]) -> int:
         if missing := pair.missing():
             report(f"{pair}: NOT TESTED: {'; '.join(missing)}")
             continue
-        run = pair.run(SCENARIOS, options)
+        run = end(pair.begin(SCENARIOS, options))
         failed += run.returncode != 0
         report(f"{pair}: {run.stdout.strip().splitlines()[-1]}")
         if run.returncode:
