@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.children import LIVING
-from tests.pairs import Runs
+from tests.pairs import Pair, Runs
 from tests.servers import Server, ServerMissing
 from tests.servers.session import KINDS, session
 
@@ -38,9 +38,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the servers that Django's settings name, before Django connects to them."""
-    config.addinivalue_line(
-        "markers", "on_every_pair(folder): runs a folder's tests on each of its pairs"
-    )
     config.stash[PAIR_RUNS] = Runs()
     if config.getoption("soak") is not None:
         # It starts servers of its own, which die many deaths.
@@ -55,16 +52,17 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Ask for the runs on pairs last, in the order in which they are started."""
-    items.sort(key=lambda item: folder_for_pairs(item) is not None)
+    items.sort(key=lambda item: run_on_pair(item) is not None)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Start the runs on pairs: they mostly wait, so the other tests go on beside them."""
     if session.config.option.collectonly or session.testsfailed:
         return
-    for item in session.items:
-        if folder := folder_for_pairs(item):
-            session.config.stash[PAIR_RUNS].start(item.callspec.params["pair"], folder)  # type: ignore[attr-defined]
+    runs = filter(None, map(run_on_pair, session.items))
+    # From the back of the alphabet: faults take longer than the scenarios of conformance.
+    for pair, folder in sorted(runs, key=lambda run: str(run[1]), reverse=True):
+        session.config.stash[PAIR_RUNS].start(pair, folder)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -73,10 +71,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     session.close()
 
 
-def folder_for_pairs(item: pytest.Item) -> Path | None:
-    """Return the folder that a test runs on a pair, or None for an ordinary test."""
-    mark = item.get_closest_marker("on_every_pair")
-    return None if mark is None else mark.args[0]
+def run_on_pair(item: pytest.Item) -> tuple[Pair, Path] | None:
+    """Return the pair and the folder whose run a test waits for, or None for an ordinary test."""
+    if not isinstance(item, pytest.Function) or "pair_runs" not in item.fixturenames:
+        return None
+    return item.callspec.params["pair"], item.callspec.params["folder"]
 
 
 @pytest.fixture(scope="session")

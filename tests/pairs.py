@@ -28,8 +28,8 @@ SCENARIOS = ROOT / "tests" / "conformance" / "scenarios"
 #: Seconds after which a run that hangs is ended.
 TIMEOUT = 900
 
-#: Tests with workers mostly wait, so three pairs share a small machine without slowing each other.
-AT_A_TIME = 3
+#: Tests with workers mostly wait, so four share a small machine without slowing each other much.
+AT_A_TIME = 4
 
 Run = subprocess.CompletedProcess[str]
 
@@ -75,7 +75,9 @@ class Pair:
         reports = os.environ.get("TASKS_TEST_REPORTS")
         if not reports:
             return []
-        return [f"--junitxml={Path(reports).absolute() / f'{folder.parent.name}-{self}.xml'}"]
+        suite = folder.relative_to(ROOT / "tests").parts[0]
+        name = f"{suite}-{folder.stem}-{self}.xml"
+        return [f"--junitxml={Path(reports).absolute() / name}"]
 
     def begin(self, folder: Path, arguments: Sequence[str] = ()) -> subprocess.Popen[str]:
         """Start a run of a folder's tests on this pair."""

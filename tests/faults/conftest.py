@@ -1,7 +1,7 @@
-"""Cases run in a process of their own, once per pair (see `tests.pairs`).
+"""Cases run in processes of their own, once per pair (see `tests.pairs`).
 
-A pytest run over everything leaves them to `test_every_pair`; naming their folder runs them in
-this process, on the pair that the environment chooses.
+A pytest run over everything leaves them to `test_every_pair`; naming one of their folders runs
+it in this process, on the pair that the environment chooses.
 """
 
 from __future__ import annotations
@@ -12,9 +12,13 @@ import pytest
 
 CASES = Path(__file__).parent / "cases"
 
+#: The cases of a call's path, and those of a run.
+CALLS, RUNS = CASES / "calls", CASES / "runs"
+
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave the cases out unless they were named."""
-    if collection_path != CASES:
+    """Leave the cases out unless their folder was named."""
+    if collection_path not in {CALLS, RUNS}:
         return None
-    return True if not any("cases" in argument for argument in config.args) else None
+    name = f"cases/{collection_path.name}"
+    return True if not any(name in argument for argument in config.args) else None

@@ -156,7 +156,7 @@ def read(reports: Iterable[Path]) -> dict[int, Row]:
     """Return the rows that the cases of all reports add up to."""
     rows: dict[int, Row] = {}
     for report in reports:
-        pair = report.stem.removeprefix("faults-")
+        pair = report.stem.split("-", 2)[2]
         for case in ET.parse(report).iter("testcase"):
             for number in numbers(str(case.get("name"))):
                 rows.setdefault(number, Row()).add(pair, case)

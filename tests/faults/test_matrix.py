@@ -64,7 +64,7 @@ REPORT = """<testsuites><testsuite>
 
 def test_a_report_becomes_a_row(tmp_path):
     """Passed, failed and skipped cases are told apart, and times are summed up."""
-    (tmp_path / "faults-postgres-redis.xml").write_text(REPORT)
+    (tmp_path / "faults-calls-postgres-redis.xml").write_text(REPORT)
     row = read(tmp_path.glob("*.xml"))[8]
     assert (row.passed, row.failed, row.pairs) == (1, 1, {"postgres-redis"})
     assert row.names == {"test_f08_a_relay_dies", "test_f08_a_relay_stumbles"}

@@ -246,6 +246,8 @@ def test_no_secret_is_in_a_row_beside_the_call_and_its_result(database):
     held = {"args_json", "kwargs_json", "result_json"}
     seen = 0
     for model in apps.get_models(include_auto_created=True):
+        if not model._meta.managed:
+            continue
         for row in model._base_manager.values():
             text = repr({k: v for k, v in row.items() if model is not Outcome or k not in held})
             assert CANARY not in text, (model, row)

@@ -8,23 +8,31 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import amqp
+import pytest
 
 from tasks_app.celery import broker_folder
 from tests.installation import PATIENCE
 from tests.processes import Process
 from tests.project import app
-from tests.servers.session import chosen_broker, session
+from tests.servers.session import chosen_broker, chosen_database, session
 from tests.testapp import tasks
 from tests.waiting import wait_until
 
 #: Stands in every part of a message that nobody but its helper may read.
 CANARY = "4111-1111-1111-1111"
+
+#: Messages meet the broker's transport and the pool; one database for each of these is enough.
+BESIDE_THE_DATABASE = pytest.mark.skipif(
+    chosen_database() != "sqlite" and os.environ.get("TASKS_TEST_POOL", "prefork") == "prefork",
+    reason="the database has no part in it",
+)
 
 #: What the worker's log says of each message that it refuses.
 DROPPED = "dropped a message"

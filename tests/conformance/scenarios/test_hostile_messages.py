@@ -17,12 +17,20 @@ import pytest
 from django.db.models import F
 
 from tasks_app.models import Outcome
-from tests.conformance.scenarios.hostile import ABSENT, CANARY, Target, envelope
+from tests.conformance.scenarios.hostile import (
+    ABSENT,
+    BESIDE_THE_DATABASE,
+    CANARY,
+    Target,
+    envelope,
+)
 from tests.installation import PATIENCE, in_state
 from tests.project import app
 from tests.servers.session import chosen_broker
 from tests.testapp import tasks
 from tests.waiting import wait_until
+
+pytestmark = BESIDE_THE_DATABASE
 
 #: How often an old message comes again; the embedded broker is for fewer.
 REPLAYS = 100 if chosen_broker() == "embedded" else 1000

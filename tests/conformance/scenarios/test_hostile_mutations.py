@@ -16,10 +16,12 @@ from uuid import uuid4
 
 import pytest
 
-from tests.conformance.scenarios.hostile import Target, envelope
+from tests.conformance.scenarios.hostile import BESIDE_THE_DATABASE, Target, envelope
 from tests.servers.session import chosen_broker
 from tests.testapp import tasks
 from tests.waiting import wait_until
+
+pytestmark = BESIDE_THE_DATABASE
 
 #: How many are sent to one worker; the brokers without an envelope of their own get as many.
 COUNT = int(os.environ.get("TASKS_TEST_MUTATIONS", "500"))

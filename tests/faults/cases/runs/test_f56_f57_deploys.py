@@ -36,7 +36,7 @@ def test_f56_new_workers_take_what_old_code_has_enqueued(case, start):
     with start("after", queue, "new") as worker:
         case.settled(greeting)
         case.settled(renamed)
-        worker.wait_for_output("unregistered task of type 'deploys.retired'")
+        worker.wait_for_output(f"{gone.pk}: no task of that name is registered here")
         assert tasks.add.using(queue=queue).enqueue(1, 2).get(timeout=30) == 3
     assert (greeting.state, greeting.reason) == ("failed", "not_retryable")
     assert "too many positional arguments" in greeting.error
