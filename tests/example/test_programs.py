@@ -70,6 +70,7 @@ def test_children_of_a_program_that_died_are_swept_away(tmp_path):
     program.start()
     wait_until(lambda: program.exit_code() == 3, PATIENCE, "the program's own end")
     child = int(wait_until(lambda: program._last_lines, PATIENCE, "its child's pid")[0])
+    assert exists(child)
     stop([program], grace=0.1)
     wait_until(lambda: not exists(child), PATIENCE, "the child's end")
 

@@ -279,6 +279,7 @@ def test_the_command_line_ends_a_worker(installation, tmp_path):
         with launch(tmp_path, f"control-{name}", words, None) as command:
             command.process.wait(PATIENCE)
         wait_until(lambda: not process.running, PATIENCE, process.tail)
+        assert process.process.returncode == 0, process.tail()
 
 
 def test_a_site_may_take_unsigned_commands(tmp_path):
@@ -288,3 +289,4 @@ def test_a_site_may_take_unsigned_commands(tmp_path):
     with start_worker(tmp_path, name=name, queues=[name], environment=environment) as process:
         forge("shutdown", destination=[f"{name}@{socket.gethostname()}"])
         wait_until(lambda: not process.running, PATIENCE, process.tail)
+        assert process.process.returncode == 0, process.tail()

@@ -127,6 +127,14 @@ class Trapped:
             self.process.kill()
 
 
+def lent(worker: Trapped) -> Iterator[Trapped]:
+    """Give a worker to one case; afterwards it must do its work again."""
+    worker.running()
+    yield worker
+    worker.disarm()
+    assert worker.works()
+
+
 @pytest.fixture(scope="session")
 def trapped_worker(installation: Installation) -> Iterator[Trapped]:
     """The holder of `trapped`."""
@@ -136,11 +144,8 @@ def trapped_worker(installation: Installation) -> Iterator[Trapped]:
 
 @pytest.fixture
 def trapped(trapped_worker: Trapped) -> Iterator[Trapped]:
-    """A worker to be caught at crash points; afterwards it must do its work again."""
-    trapped_worker.running()
-    yield trapped_worker
-    trapped_worker.disarm()
-    assert trapped_worker.works()
+    """A worker to be caught at crash points."""
+    yield from lent(trapped_worker)
 
 
 @pytest.fixture(scope="session")
@@ -153,10 +158,7 @@ def patient_worker(installation: Installation) -> Iterator[Trapped]:
 @pytest.fixture
 def patient(patient_worker: Trapped) -> Iterator[Trapped]:
     """A worker whose lease outlasts every fault."""
-    patient_worker.running()
-    yield patient_worker
-    patient_worker.disarm()
-    assert patient_worker.works()
+    yield from lent(patient_worker)
 
 
 @dataclass(frozen=True)
