@@ -1,7 +1,8 @@
 """``python -m example_project.demo``: the whole desk with one command.
 
-Plain, it keeps its data and runs until Ctrl+C. With ``--once`` it starts clean, runs one job to
-its end, compares all totals and exits 0 or 1; with ``--kill`` it does so while workers die.
+Plain, it starts a job unless there was one, keeps its data and runs until Ctrl+C. With ``--once``
+it starts clean, runs one job to its end, compares all totals and exits 0 or 1; with ``--kill`` it
+does so while workers die.
 """
 
 import argparse
@@ -94,7 +95,8 @@ def run(supervisor: Supervisor, options: argparse.Namespace) -> int:
     desk.prepare(clean=options.once and bool(options.database))
     worker = desk.open_desk(supervisor, port, flower_port)
     source = options.input.name if options.input else "airportsdata"
-    job = desk.begin(table, source, options.seed) if options.once or options.input else None
+    wants_job = options.once or options.input or desk.is_new()
+    job = desk.begin(table, source, options.seed) if wants_job else None
     begun = time.monotonic()
     killer = Killer(worker, options.seed)
     if options.kill:

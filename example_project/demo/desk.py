@@ -124,6 +124,11 @@ def open_desk(supervisor: Supervisor, port: int, flower_port: int) -> Program:
     return worker
 
 
+def is_new() -> bool:
+    """Tell whether no job was ever started here: whoever comes to look shall see work."""
+    return not Job.objects.exists()
+
+
 def begin(table: bytes | None, source: str, seed: int) -> Job:
     """Start a job over an input file, or over the bundled airports.
 

@@ -84,10 +84,10 @@ def test_one_job_ends_with_the_same_totals_whether_or_not_workers_die(tmp_path, 
     assert processes_of(tmp_path) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_demo_that_is_stopped_leaves_no_process(tmp_path, table, number):
-    """Ctrl+C and SIGTERM in the middle of a job end all of it, soon."""
-    demo = start(tmp_path, "--port", "0", "--input", str(table))
+@pytest.mark.parametrize(("number", "has_input"), [(signal.SIGINT, False), (signal.SIGTERM, True)])
+def test_a_demo_that_is_stopped_leaves_no_process(tmp_path, table, number, has_input):
+    """Ctrl+C and SIGTERM in the middle of a job, which a new demo starts unasked, end all of it."""
+    demo = start(tmp_path, "--port", "0", *(["--input", str(table)] if has_input else []))
     lines = iter(demo.stdout.readline, "")
     assert any("started job" in line for line in lines)
     demo.send_signal(number)
