@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import amqp
 import pytest
 
 from tasks_app.celery import broker_folder
-from tests.installation import PATIENCE
+from tests.installation import PATIENCE, Installation
 from tests.processes import Process
 from tests.project import app
 from tests.servers.session import chosen_broker, chosen_database, session
@@ -117,6 +118,16 @@ class Target:
                     temporary = folder / f"{uuid4().hex}.part"
                     temporary.write_bytes(raw)
                     temporary.rename(temporary.with_suffix(".msg"))
+
+
+@pytest.fixture(scope="module")
+def target(installation: Installation) -> Iterator[Target]:
+    """The worker that a module's messages are tried on; in the end it lives and works."""
+    queue = f"hostile-{uuid4().hex}"
+    with installation.start_worker(queue, queues=[queue]) as process:
+        target = Target(queue, process)
+        yield target
+        target.works()
 
 
 #: Takes a header away.

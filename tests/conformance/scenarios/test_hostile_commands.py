@@ -11,7 +11,7 @@ import pytest
 from kombu import Consumer, Exchange, Queue
 from kombu.pidbox import Mailbox
 
-from tests.conformance.scenarios.hostile import CANARY, Target
+from tests.conformance.scenarios.hostile import CANARY
 from tests.installation import PATIENCE, SETTINGS
 from tests.processes import launch, start_worker
 from tests.project import app
@@ -25,16 +25,6 @@ pytestmark = pytest.mark.skipif(
 
 #: Celery's name for the exchange of events.
 EVENTS = Exchange("celeryev", type="fanout" if chosen_broker() == "redis" else "topic")
-
-
-@pytest.fixture(scope="module")
-def target(installation):
-    """The worker that is commanded, which lives and works when everybody has tried."""
-    queue = f"commanded-{uuid4().hex}"
-    with installation.start_worker(queue, queues=[queue]) as process:
-        target = Target(queue, process)
-        yield target
-        target.works()
 
 
 @pytest.fixture

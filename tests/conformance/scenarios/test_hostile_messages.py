@@ -21,7 +21,6 @@ from tests.conformance.scenarios.hostile import (
     ABSENT,
     BESIDE_THE_DATABASE,
     CANARY,
-    Target,
     envelope,
 )
 from tests.installation import PATIENCE, in_state
@@ -34,16 +33,6 @@ pytestmark = BESIDE_THE_DATABASE
 
 #: How often an old message comes again; the embedded broker is for fewer.
 REPLAYS = 100 if chosen_broker() == "embedded" else 1000
-
-
-@pytest.fixture(scope="module")
-def target(installation):
-    """The worker of all these messages, which lives and works when they have been sent."""
-    queue = f"hostile-{uuid4().hex}"
-    with installation.start_worker(queue, queues=[queue]) as process:
-        target = Target(queue, process)
-        yield target
-        target.works()
 
 
 def nested(depth: int) -> str:
