@@ -4,7 +4,9 @@ kombu's Redis transport, living on where kombu's own would end the worker.
 kombu decodes an item inside the worker's event loop, after BRPOP has taken it: bytes that are not
 JSON, or JSON that is no message, would end the worker. So would a Redis that goes away while
 messages are unacknowledged: the channel closes after its transport and asks that for an address.
-kombu also makes a new client for every command, a sixth of a worker's main process.
+A channel that cannot say goodbye to a Redis that is away would keep its sockets open, and so would
+all that are closed after it. kombu also makes a new client for every command, a sixth of a worker's
+main process.
 `worker_steps` names these classes to kombu for `redis:`, `rediss:` and `sentinel:`; they differ
 from kombu's in nothing else.
 """
@@ -15,9 +17,13 @@ from kombu.transport import redis
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import loads
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tasks_app.poison import MALFORMED, drop
 from tasks_app.shapes import check_envelope
+
+#: What is raised while Redis cannot be reached.
+GONE = (RedisConnectionError, RedisTimeoutError, OSError)
 
 
 class _Tolerant:
@@ -52,6 +58,22 @@ class _Tolerant:
         return super()._connparams(*args, **options)  # type: ignore[misc,no-any-return]
 
 
+class _Closing:
+    """Closes its sockets, whether or not Redis is there to be told."""
+
+    def close(self) -> None:
+        try:
+            super().close()  # type: ignore[misc]
+        except GONE:
+            # What is unacknowledged comes back by its visibility timeout.
+            self.closed = True
+            self._disconnect_pools()  # type: ignore[attr-defined]
+            self._close_clients()  # type: ignore[attr-defined]
+            if self.connection is not None:  # type: ignore[attr-defined]
+                self.connection.close_channel(self)  # type: ignore[attr-defined]
+            raise
+
+
 class _Thrifty:
     """Uses one client for all commands of a channel; connections come from the pool as ever."""
 
@@ -66,29 +88,37 @@ class _Thrifty:
         return client
 
 
-class Channel(_Tolerant, _Thrifty, redis.Channel):
+class _Transport:
+    """Delivers nothing but messages, and closes all of its channels."""
+
+    def _deliver(self, message: Any, queue: str | None) -> None:
+        check_envelope(message)
+        super()._deliver(message, queue)  # type: ignore[misc]
+
+    def close_connection(self, connection: Any) -> None:
+        while True:
+            try:
+                return super().close_connection(connection)  # type: ignore[misc,no-any-return]
+            except GONE:
+                # That channel is closed and taken from the list: on with the others.
+                continue
+
+
+class Channel(_Tolerant, _Closing, _Thrifty, redis.Channel):
     """A channel to one Redis."""
 
 
-class SentinelChannel(_Tolerant, _Thrifty, redis.SentinelChannel):
+class SentinelChannel(_Tolerant, _Closing, _Thrifty, redis.SentinelChannel):
     """A channel to the Redis that the sentinels name."""
 
 
-class Transport(redis.Transport):
-    """The transport behind `redis:` and `rediss:`; delivers nothing but messages."""
+class Transport(_Transport, redis.Transport):
+    """The transport behind `redis:` and `rediss:`."""
 
     Channel = Channel
 
-    def _deliver(self, message: Any, queue: str | None) -> None:
-        check_envelope(message)
-        super()._deliver(message, queue)
 
-
-class SentinelTransport(redis.SentinelTransport):
-    """The transport behind `sentinel:`; delivers nothing but messages."""
+class SentinelTransport(_Transport, redis.SentinelTransport):
+    """The transport behind `sentinel:`."""
 
     Channel = SentinelChannel
-
-    def _deliver(self, message: Any, queue: str | None) -> None:
-        check_envelope(message)
-        super()._deliver(message, queue)

@@ -15,6 +15,7 @@ from celery import Celery, bootsteps, current_app, signals
 from celery.concurrency import prefork
 from celery.fixups.django import DjangoWorkerFixup  # type: ignore[attr-defined]  # left out of its stub
 from django.db import DatabaseError, connections
+from kombu.exceptions import OperationalError
 from kombu.transport import TRANSPORT_ALIASES
 
 from tasks_app import leases
@@ -81,9 +82,15 @@ class RelayStep(bootsteps.StartStopStep):
 
 
 class ReconnectStep(bootsteps.Step):
-    """Lets a worker look for its broker often: kombu would wait longer each time, up to 30 s."""
+    """
+    Lets a worker look for its broker often, and whatever it was doing when that went away.
+
+    kombu would wait longer each time, up to 30 s. It also has an error of its own for a broker that
+    leaves while a producer connects, which would end the worker (Celery 5.7).
+    """
 
     def create(self, parent: Any) -> None:
+        parent.connection_errors = (*parent.connection_errors, OperationalError)
         ensure = parent.ensure_connected
 
         def ensure_soon(connection: Any) -> Any:
