@@ -48,7 +48,7 @@ SIGNS = {
 }
 
 #: Columns that may hold 64 KB each; the list does without them.
-LARGE = ("args_json", "kwargs_json", "result_json", "options_json")
+LARGE = ("args_json", "kwargs_json", "result_json", "options_json", "trace_context")
 
 #: Characters of an error and of a request id in the list.
 LINE, SHORT_ID = 100, 16

@@ -5,8 +5,9 @@ A call captures them into its row as it is enqueued; a worker restores them arou
 Contextvars keep threads, tasks and requests apart.
 """
 
+import json
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -19,6 +20,10 @@ _lineage: ContextVar["Lineage | None"] = ContextVar("tasks_app_lineage", default
 _find_owner: ContextVar["Callable[[], Any] | None"] = ContextVar(
     "tasks_app_find_owner", default=None
 )
+
+
+#: Writers of propagation headers, such as `traceparent`; integrations add theirs.
+injectors: list[Callable[[MutableMapping[str, str]], None]] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,19 @@ def owner_id() -> Any:
     if parent is not None:
         return parent.owner_id
     return None if find is None else find()
+
+
+def trace_context() -> str:
+    """Return where in a distributed trace the current code stands, as JSON text; "" if nowhere."""
+    headers: dict[str, str] = {}
+    for inject in injectors:
+        inject(headers)
+    return json.dumps(headers) if headers else ""
+
+
+def trace_headers(text: str) -> dict[str, str]:
+    """Return the propagation headers that `trace_context` put into a row."""
+    return json.loads(text) if text else {}
 
 
 @contextmanager

@@ -236,6 +236,7 @@ def _blank(call: Call, outcome_id: UUID) -> Outcome:
         group_index=options.group_index,
         replay_of=options.replay_of,
         options_json=_kept_text({"limits": _limits(task), **options.kept}),
+        trace_context=context.trace_context(),
     )
     if due is not None:
         outcome.run_at = outcome.announce_at = due

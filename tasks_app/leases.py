@@ -44,6 +44,9 @@ class Failure:
     error_type: str = ""
     error: str = ""
     traceback: str = ""
+    sentry_event_id: str = ""
+    #: The last lines of the run's log.
+    log: str = ""
 
 
 class _Identity:

@@ -164,6 +164,8 @@ class Outcome(models.Model):
     group_index = models.PositiveIntegerField(null=True)
     #: Per-call options as JSON text: callbacks, the rest of a chain, limits, headers; may be "".
     options_json = models.TextField(default="", blank=True)
+    #: Where in a distributed trace it was enqueued: propagation headers as JSON text; may be "".
+    trace_context = models.TextField(default="", db_default="", blank=True)
 
     objects = OutcomeManager()
 
@@ -366,7 +368,10 @@ class Attempt(models.Model):
     error_type = models.CharField(max_length=255, default="", blank=True)
     error = models.TextField(default="", blank=True)
     traceback = models.TextField(default="", blank=True)
+    #: The event that tells of this attempt's error; empty where none was sent.
     sentry_event_id = models.CharField(max_length=32, default="", blank=True)
+    #: The last lines that were logged during the run, scrubbed and bounded.
+    log = models.TextField(default="", db_default="", blank=True)
 
     objects = RecordManager()
 

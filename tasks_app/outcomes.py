@@ -86,6 +86,7 @@ def _success(*progress: str) -> Prepared:
             state=AttemptState.SUCCEEDED,
             worker=_slot("worker"),
             started_at=_slot("started_at"),
+            log=Slot("log", cast("Field[Any, Any]", Attempt._meta.get_field("log"))),
         ),
     )
 
@@ -128,10 +129,21 @@ def cancel_requests(leases: list[Lease]) -> dict[UUID, bool]:
 
 
 def succeed(
-    lease: Lease, result_json: str | None, omitted: str = "", progress: Progress | None = None
+    lease: Lease,
+    result_json: str | None,
+    omitted: str = "",
+    progress: Progress | None = None,
+    log: str = "",
 ) -> None:
     """
     Running → succeeded; in the helper's own transaction when that is atomic.
+
+    Args:
+        lease: The run that ends.
+        result_json: The stored result; None where there is none.
+        omitted: Why there is none; empty where there is one.
+        progress: What the helper reported and nobody has stored yet.
+        log: The last lines of the run's log.
 
     Raises:
         LeaseLost: somebody else ended this run; the transaction must be rolled back.
@@ -145,6 +157,7 @@ def succeed(
         started_at=lease.started_at,
         result_json=result_json,
         result_omitted=omitted,
+        log=log,
         **reported,
     )
     if not ended:
@@ -176,14 +189,16 @@ def retry(lease: Lease, delay: timedelta, failure: Failure = NO_FAILURE) -> Stat
     return _give_back(lease, AttemptState.RETRIED, delay, failure, error=failure.error)
 
 
-def snooze(lease: Lease, delay: timedelta) -> State:
+def snooze(lease: Lease, delay: timedelta, log: str = "") -> State:
     """Running → pending without costing the attempt; see `retry`."""
-    return _give_back(lease, AttemptState.SNOOZED, delay, attempt=lease.number - 1)
+    left = Failure(log=log)
+    return _give_back(lease, AttemptState.SNOOZED, delay, left, attempt=lease.number - 1)
 
 
-def release(lease: Lease, delay: timedelta = timedelta(0)) -> State:
+def release(lease: Lease, delay: timedelta = timedelta(0), log: str = "") -> State:
     """Running → pending because the worker stops; costs no attempt; see `retry`."""
-    return _give_back(lease, AttemptState.RELEASED, delay, attempt=lease.number - 1)
+    left = Failure(log=log)
+    return _give_back(lease, AttemptState.RELEASED, delay, left, attempt=lease.number - 1)
 
 
 def rescue(
@@ -338,6 +353,8 @@ def _record(lease: Lease, number: int, ending: AttemptState, failure: Failure = 
         error_type=failure.error_type,
         error=failure.error,
         traceback=failure.traceback,
+        sentry_event_id=failure.sentry_event_id,
+        log=failure.log,
     )
 
 

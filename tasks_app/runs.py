@@ -5,10 +5,11 @@ A contextvar holds it, so `current` works in threads, coroutines and nested call
 """
 
 import ctypes
+import logging
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import cached_property
 from typing import Any
@@ -18,7 +19,16 @@ from tasks_app.leases import Lease
 from tasks_app.models import Outcome, Progress
 from tasks_app.redaction import secret_texts
 
+logger = logging.getLogger(__name__)
+
 _running: ContextVar["Run | None"] = ContextVar("tasks_app_run", default=None)
+
+Surround = Callable[["Run"], AbstractContextManager[None]]
+
+#: What stands around every run, from its claim to the signal of its end, outermost first;
+#: integrations add theirs. Their errors are logged and change nothing. They learn from signals how
+#: the run ended, and are left as if it had ended well.
+surroundings: list["Surround"] = []
 
 
 class Run:
@@ -40,6 +50,10 @@ class Run:
         #: The driver's connection that the helper began with.
         self.connection: Any = None
         self.value: Any = None
+        #: The event that tells of this run's error; whoever sends one sets it.
+        self.sentry_event_id = ""
+        #: Returns the last lines of this run's log; whoever keeps them sets it.
+        self.read_log: Callable[[], str] = str
         self._progress: Progress | None = None
         self._thread = 0
         self._lock = threading.Lock()
@@ -96,9 +110,30 @@ def running() -> Run | None:
 
 @contextmanager
 def entered(run: Run) -> Iterator[None]:
-    """Make the run current for the block, and put back what was there before."""
+    """Make the run current for the block and enter its surroundings; leave both behind."""
     token = _running.set(run)
+    try:
+        with ExitStack() as stack:
+            for surround in surroundings:
+                stack.enter_context(_surrounded(surround, run))
+            yield
+    finally:
+        _running.reset(token)
+
+
+@contextmanager
+def _surrounded(surround: Surround, run: Run) -> Iterator[None]:
+    """Enter and leave one surrounding, neither of which may change the run's fate."""
+    with ExitStack() as inner:
+        try:
+            inner.enter_context(surround(run))
+        except Exception:
+            logger.exception("%s runs without what %r adds", run.outcome, surround)
+        left = inner.pop_all()
     try:
         yield
     finally:
-        _running.reset(token)
+        try:
+            left.close()
+        except Exception:
+            logger.exception("%r failed after %s had run", surround, run.outcome)

@@ -2,8 +2,9 @@
 What happened to an outcome, told to whoever wants to know.
 
 The path sends these; logs, integrations and projects listen. Receivers run in the process that
-did the act. `enqueued` is sent inside the caller's transaction; every other signal is sent after
-the commit that made it true. Receivers are called robustly: none can change an outcome's fate.
+did the act. `enqueued` is sent inside the caller's transaction, `settling` before the transaction
+that it announces; every other signal is sent after the commit that made it true. Receivers are
+called robustly: none can change an outcome's fate.
 
 Arguments common to all but `dropped`: `outcome` (`tasks_app.models.Outcome`, as just written).
 """
@@ -14,6 +15,10 @@ enqueued = Signal()
 announced = Signal()
 started = Signal()
 progressed = Signal()
+#: A run ended with an exception and its attempt is about to be written: also `run`
+#: (`tasks_app.runs.Run`), `error` and `is_final` (bool: no other attempt follows). Sent before the
+#: transaction that settles it: a receiver may set `run.sentry_event_id`.
+settling = Signal()
 #: Also `delay` (timedelta) and `error` (exception or None).
 retrying = Signal()
 succeeded = Signal()

@@ -10,6 +10,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -200,7 +201,7 @@ def _succeed(run: Run, options: TaskOptions, value: Any) -> None:
     limit = options.max_result_bytes or conf.MAX_RESULT_BYTES
     result_json, why = arguments.encode_result(value, max_bytes=limit)
     omitted = short_line(why or "")
-    outcomes.succeed(run.lease, result_json, omitted, run.take_progress())
+    outcomes.succeed(run.lease, result_json, omitted, run.take_progress(), run.read_log())
     if run.outcome.options_json:
         result = None if result_json is None else arguments.decode(result_json)
         canvas.on_success(run.outcome, result, omitted)
@@ -229,13 +230,21 @@ def _settle_failure(run: Run, options: TaskOptions, error: BaseException) -> Bas
     if isinstance(error, MemoryError):
         # What the helper's frames still hold is needed to write this down.
         traceback.clear_frames(error.__traceback__)
-    if _is_loss(run, error):
+    is_loss = _is_loss(run, error)
+    if is_loss:
         connections[conf.DATABASE].close()
         verdict = Verdict("retry", timedelta(seconds=1))
-        act = lambda: outcomes.rescue(outcome, verdict.delay, failure, is_known_dead=True)  # noqa: E731
     else:
         verdict = _verdict(error, outcome, options)
-        act = lambda: _apply(run, verdict, failure)  # noqa: E731
+    is_final = verdict.act in {"fail", "stop"}
+    signals.settling.send_robust(Outcome, outcome=outcome, run=run, error=error, is_final=is_final)
+    failure = replace(failure, sentry_event_id=run.sentry_event_id, log=run.read_log())
+
+    def act() -> State:
+        if is_loss:
+            return outcomes.rescue(outcome, verdict.delay, failure, is_known_dead=True)
+        return _apply(run, verdict, failure)
+
     try:
         state = _persist(run, lambda: _in_transaction(lambda: _settle(act)))
     except LeaseLost:
@@ -277,9 +286,9 @@ def _apply(run: Run, verdict: Verdict, failure: Failure) -> State:
         case "retry":
             return outcomes.retry(lease, verdict.delay, failure)
         case "snooze":
-            return outcomes.snooze(lease, verdict.delay)
+            return outcomes.snooze(lease, verdict.delay, failure.log)
         case "release":
-            return outcomes.release(lease)
+            return outcomes.release(lease, log=failure.log)
         case "stop":
             outcomes.stop(lease, failure)
             return State.CANCELLED
