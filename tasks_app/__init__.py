@@ -9,20 +9,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tasks_app import current
-    from tasks_app.context import request_id
+    from tasks_app.context import own_request_id, request_id
     from tasks_app.declare import task
     from tasks_app.exceptions import Discard, Retry, Snooze
     from tasks_app.retry import RetryPolicy
 
 __version__ = "0.1.0"
 
-__all__ = ["Discard", "Retry", "RetryPolicy", "Snooze", "current", "request_id", "task"]
+__all__ = [
+    "Discard",
+    "Retry",
+    "RetryPolicy",
+    "Snooze",
+    "current",
+    "own_request_id",
+    "request_id",
+    "task",
+]
 
 _HOMES = {
     "Discard": "exceptions",
     "Retry": "exceptions",
     "RetryPolicy": "retry",
     "Snooze": "exceptions",
+    "own_request_id": "context",
     "request_id": "context",
     "task": "declare",
 }

@@ -10,6 +10,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
+from tasks_app import context
 from tasks_app.broker import DOORBELL
 from tasks_app.canvas import kept_canvas
 from tasks_app.conf import conf
@@ -54,7 +55,8 @@ def adopt(name: str, options: TaskOptions, request: Any) -> None:
         ),
     )
     try:
-        with transaction.atomic(using=conf.DATABASE):
+        # Whatever ids the message brought, and other packages believed, were anybody's choice.
+        with context.own_request_id(), transaction.atomic(using=conf.DATABASE):
             options.signature.bind(*call.args, **call.kwargs)
             enqueue(call)
         crash_point("adopt.after_insert")

@@ -19,10 +19,11 @@ from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import F
 from kombu.utils.json import dumps, loads
 
-from tasks_app import outcomes
+from tasks_app import context, outcomes
 from tasks_app.broker import call_options
 from tasks_app.clock import DatabaseNow
 from tasks_app.conf import conf
+from tasks_app.context import Lineage
 from tasks_app.models import Chord, Outcome, outcome_uuid
 from tasks_app.states import Reason, State
 
@@ -114,7 +115,9 @@ def _apply(
     )
 
     def apply() -> Any:
-        return signature.apply_async(args, **options)
+        # A rescuer or an operator may be the one who ends the outcome: the ids are the outcome's.
+        with context.working_for(outcome.request_id, Lineage.of(outcome)):
+            return signature.apply_async(args, **options)
 
     return _now_or_after_commit(signature, apply)
 

@@ -2,10 +2,12 @@
 Whose work this is: the request id, the outcome and the user that the current code runs for.
 
 A call captures them into its row as it is enqueued; a worker restores them around every attempt.
-Contextvars keep threads, tasks and requests apart.
+Contextvars keep threads, tasks and requests apart. Other packages have ids of requests, too: one
+that they have set is ours where we have none, and theirs is ours while we have one.
 """
 
 import json
+import re
 import secrets
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
@@ -13,6 +15,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
+
+#: Harmless to store, log and send back. To be matched as a whole: `$` would let a line end pass.
+ACCEPTED = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 _request_id: ContextVar[str | None] = ContextVar("tasks_app_request_id", default=None)
 _lineage: ContextVar["Lineage | None"] = ContextVar("tasks_app_lineage", default=None)
@@ -34,10 +39,43 @@ class Lineage:
     root_id: UUID
     owner_id: Any = None
 
+    @classmethod
+    def of(cls, outcome: Any) -> "Lineage":
+        """Return what an outcome's children are told."""
+        return cls(outcome.id, outcome.root_id, outcome.owner_id)
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignID:
+    """Where another package keeps the id of the request that the current code works for."""
+
+    read: Callable[[], Any]
+    write: Callable[[str | None], Any]
+    #: Whether its middleware adds a header to every response, even beside one of the same name.
+    adds_header: bool = False
+
+
+#: Of the packages that this project uses, in the order in which they are asked.
+foreign: list[ForeignID] = []
+
 
 def request_id() -> str | None:
     """Return the id of the request, or of the task, that the current code works for."""
-    return _request_id.get()
+    return _request_id.get() or foreign_request_id()
+
+
+def foreign_request_id() -> str | None:
+    """Return the id that another package itself has set, if it is one to accept."""
+    for source in foreign:
+        given = source.read()
+        if is_acceptable(given) and given != _request_id.get():
+            return str(given)
+    return None
+
+
+def is_acceptable(given: Any) -> bool:
+    """Tell whether what somebody else made may serve as a request id."""
+    return isinstance(given, str) and ACCEPTED.fullmatch(given) is not None
 
 
 def new_request_id() -> str:
@@ -81,9 +119,40 @@ def working_for(
     request_token = _request_id.set(request)
     lineage_token = _lineage.set(parent)
     owner_token = _find_owner.set(find_owner)
+    before = [(source, source.read()) for source in foreign]
+    for source, _ in before:
+        source.write(request)
     try:
         yield
     finally:
+        for source, theirs in before:
+            source.write(theirs)
         _find_owner.reset(owner_token)
         _lineage.reset(lineage_token)
         _request_id.reset(request_token)
+
+
+@contextmanager
+def own_request_id() -> Iterator[str]:
+    """
+    Give the block a new request id, as work of its own: nobody's child, for no user.
+
+    For what no request began: one round of a loop that never ends, one message of a listener.
+    """
+    made = new_request_id()
+    with working_for(made, None):
+        yield made
+
+
+@contextmanager
+def some_request_id() -> Iterator[None]:
+    """Give the block one request id: the one that is there, else a new one."""
+    with working_for(request_id() or new_request_id(), _lineage.get(), _find_owner.get()):
+        yield
+
+
+def overrule(request: str) -> None:
+    """Replace for good the ids that other packages themselves have set."""
+    for source in foreign:
+        if source.read() not in {None, request, _request_id.get()}:
+            source.write(request)

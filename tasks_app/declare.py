@@ -19,8 +19,8 @@ from celery import exceptions as celery_exceptions
 from celery.contrib.django.task import DjangoTask
 from celery.result import AsyncResult
 
+from tasks_app import context, outcomes, worker
 from tasks_app import enqueue as outbox_side
-from tasks_app import outcomes, worker
 from tasks_app.canvas import kept_canvas
 from tasks_app.enqueue import Call, CallOptions
 from tasks_app.exceptions import ConfigurationError, InvalidArgument
@@ -62,7 +62,8 @@ class OutcomeTask(DjangoTask, Generic[P, R]):  # type: ignore[type-arg]  # gener
             return cast("R", self.run(*args, **kwargs))
         request.is_answered = True
         if request.is_eager:
-            return cast("R", _awaited(self.run)(*args, **kwargs))
+            with context.some_request_id():
+                return cast("R", _awaited(self.run)(*args, **kwargs))
         return cast("R", worker.answer(self.name, self.options, self.run, request))
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Outcome:
@@ -123,6 +124,11 @@ class OutcomeTask(DjangoTask, Generic[P, R]):  # type: ignore[type-arg]  # gener
         call = _celery_options({**options, "link": link, "link_error": link_error}, task_id)
         outcome = self._enqueue(args or (), kwargs or {}, call)
         return self.AsyncResult(str(outcome.id))
+
+    def apply(self, *args: Any, **kwargs: Any) -> Any:
+        """Do what Celery's `apply` does, and leave the ids of whoever called as they were."""
+        with context.some_request_id():
+            return super().apply(*args, **kwargs)
 
     def retry(  # noqa: PLR0913, PLR0917 - Celery's signature
         self,
@@ -210,7 +216,8 @@ class Using(Generic[P, R]):
         given = [_arguments(call) for call in calls]
         if self.task.app.conf.task_always_eager:
             write = self.task._enqueue  # noqa: SLF001 - the task's other half
-            return [write(*arguments, self.options).id for arguments in given]
+            with context.some_request_id():
+                return [write(*arguments, self.options).id for arguments in given]
         return outbox_side.enqueue_many(name, options, given, self.options)
 
 

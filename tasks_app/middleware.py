@@ -1,13 +1,15 @@
 """
 The HTTP middleware: one request id for the request and for everything that it causes.
 
-An id that comes with the request is taken over if it is harmless to store, log and send back;
-any other is replaced, never repaired. What the request enqueues carries the id and belongs to
-the logged-in user. Both are put back when the response is ready, also after an exception.
+An id that another package's middleware has set is adopted, else one that comes with the request; if
+it is harmless to store, log and send back. Any other is replaced, never repaired. What the request
+enqueues carries the id and belongs to the logged-in user. Both are put back when the response is
+ready, also after an exception, and are there again while a streamed body is made.
 """
 
-import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -18,17 +20,17 @@ from django.utils.functional import LazyObject, empty
 from tasks_app import context
 from tasks_app.conf import conf
 
-#: Several headers of the name arrive as one value with commas, which does not match either.
-ACCEPTED = re.compile(r"[A-Za-z0-9._-]{8,64}")
-
 GetResponse = Callable[[HttpRequest], Any]
+#: Makes the block in which code works for the request.
+Work = Callable[[], AbstractContextManager[None]]
 
 
 class RequestIDMiddleware:
     """
     Gives each request an id: `tasks_app.request_id()`, `request.request_id` and a header.
 
-    Works in sync and async stacks. Put it first in `MIDDLEWARE`. The header's name is
+    Works in sync and async stacks. Put it first in `MIDDLEWARE`, or next to the middleware of
+    another package that gives requests their ids. The header's name is
     `TASKS_APP["REQUEST_ID_HEADER"]`, `X-Request-ID` by default; the response always has it.
     """
 
@@ -44,26 +46,76 @@ class RequestIDMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if self.is_async:
             return self.__acall__(request)
-        request_id = _name(request)
-        with context.working_for(request_id, None, lambda: _owner_id(request)):
-            return _marked(self.get_response(request), request_id)
+        work = _begin(request)
+        with work():
+            response = self.get_response(request)
+        return _finish(request, response, work)
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
-        request_id = _name(request)
-        with context.working_for(request_id, None, lambda: _owner_id(request)):
-            return _marked(await self.get_response(request), request_id)
+        work = _begin(request)
+        with work():
+            response = await self.get_response(request)
+        return _finish(request, response, work)
 
 
-def _name(request: HttpRequest) -> str:
-    given = request.headers.get(conf.REQUEST_ID_HEADER, "")
-    request_id = given if ACCEPTED.fullmatch(given) else context.new_request_id()
+def _begin(request: HttpRequest) -> Work:
+    """Give the request its id."""
+    given = request.headers.get(conf.REQUEST_ID_HEADER)
+    if not context.is_acceptable(given):
+        given = None
+    request_id = context.foreign_request_id() or given or context.new_request_id()
+    # Theirs is what their own response header says, and may be what nobody should send back.
+    context.overrule(request_id)
     request.request_id = request_id  # type: ignore[attr-defined]
-    return request_id
+    return partial(context.working_for, request_id, None, partial(_owner_id, request))
 
 
-def _marked(response: HttpResponseBase, request_id: str) -> HttpResponseBase:
-    response.headers[conf.REQUEST_ID_HEADER] = request_id
+def _finish(request: HttpRequest, response: HttpResponseBase, work: Work) -> HttpResponseBase:
+    """Tell the client the id, and keep it for a body that is yet to be made."""
+    request_id: str = request.request_id  # type: ignore[attr-defined]
+    if not _is_sent_by_another(request, request_id):
+        response.headers[conf.REQUEST_ID_HEADER] = request_id
+    # A file is read by the server, in its own best way, which a generator around it would prevent.
+    if response.streaming and getattr(response, "file_to_stream", None) is None:
+        body: Any = response
+        wrap = _astreamed if body.is_async else _streamed
+        body.streaming_content = wrap(body.streaming_content, work)
     return response
+
+
+def _is_sent_by_another(request: HttpRequest, request_id: str) -> bool:
+    """
+    Tell whether another package's middleware will add this header, which would be there twice.
+
+    Such a middleware writes its id into the request's header, too: so the name is known to be ours.
+    """
+    return request.headers.get(conf.REQUEST_ID_HEADER) == request_id and any(
+        source.adds_header and source.read() == request_id for source in context.foreign
+    )
+
+
+def _streamed(parts: Iterable[bytes], work: Work) -> Iterator[bytes]:
+    """Make each part for the request; in between, the thread may work for others."""
+    iterator = iter(parts)
+    while True:
+        with work():
+            try:
+                part = next(iterator)
+            except StopIteration:
+                return
+        yield part
+
+
+async def _astreamed(parts: AsyncIterable[bytes], work: Work) -> AsyncIterator[bytes]:
+    """Do what `_streamed` does, in a coroutine."""
+    iterator = aiter(parts)
+    while True:
+        with work():
+            try:
+                part = await anext(iterator)
+            except StopAsyncIteration:
+                return
+        yield part
 
 
 def _owner_id(request: HttpRequest) -> Any:

@@ -16,7 +16,7 @@ from uuid import UUID
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import connections, models
-from django.db.models import F, Q
+from django.db.models import Case, F, Q, When
 
 from tasks_app import arguments
 from tasks_app.clock import DatabaseNow
@@ -70,8 +70,14 @@ class OutcomeQuerySet(models.QuerySet["Outcome"]):
         return self.filter(state__in=FINAL)
 
     def for_request(self, request_id: str) -> Self:
-        """Return all that a request caused, in the order of enqueueing."""
-        return self.filter(request_id=request_id).order_by("created_at", "id")
+        """
+        Return all that a request caused, parents before their children.
+
+        In the order of enqueueing: by the database's clock; within one tick of it the tree's root
+        comes first, then what one process enqueued, in its order.
+        """
+        is_child = Case(When(pk=F("root_id"), then=0), default=1)
+        return self.filter(request_id=request_id).order_by("created_at", is_child, "id")
 
 
 class RecordManager(models.Manager[Record]):

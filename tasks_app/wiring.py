@@ -4,17 +4,52 @@ What is connected once the models are loaded: the only module that knows every l
 `models.Outcome` offers `cancel`, `replay` and `run_now`; the layers that do them lie above it.
 """
 
-from tasks_app import cancellation, checks, declare, logs, models, outcomes, worker_steps
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
+
+from django.apps import apps
+from django.conf import settings
+
+from tasks_app import (
+    cancellation,
+    checks,
+    command_ids,
+    context,
+    declare,
+    logs,
+    models,
+    outcomes,
+    worker_steps,
+)
 from tasks_app.celery import app
-from tasks_app.integrations import sentry
+from tasks_app.integrations import ID_PACKAGES, sentry
 
 
 def connect() -> None:
-    """Connect methods, workers, log lines and system checks."""
+    """Connect methods, workers, log lines, request ids and system checks."""
     models.acts.cancel = cancellation.cancel
     models.acts.replay = declare.replay
     models.acts.run_now = outcomes.run_now
     worker_steps.prepare(app)
     logs.connect()
     sentry.connect()
+    command_ids.connect()
+    context.foreign[:] = [
+        import_module(f"tasks_app.integrations.{package}").FOREIGN_ID for package in id_packages()
+    ]
     checks.register()
+
+
+def id_packages() -> Iterator[str]:
+    """Return the packages with ids of requests that this project uses, as far as that shows."""
+    yield from filter(_is_in_settings, ID_PACKAGES)
+    if find_spec("asgi_correlation_id") is not None:
+        yield "asgi_correlation_id"
+
+
+def _is_in_settings(package: str) -> bool:
+    """Tell whether a package is an installed app, or has a middleware in the stack."""
+    return apps.is_installed(package) or any(
+        path.startswith(f"{package}.") for path in settings.MIDDLEWARE
+    )

@@ -36,6 +36,9 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django_celery_results",
     "django_celery_beat",
+    # Where their middleware is absent they only keep ids, which every attempt has to set.
+    "django_guid",
+    "django_structlog",
     "tasks_app",
     "tests.testapp",
     "example_project.dispatch",

@@ -347,6 +347,18 @@ def test_tasks_app_W017_request_id_middleware_twice_or_not_first(settings):
     assert "comes after django.middleware.common.CommonMiddleware" in only("W017")
 
 
+@pytest.mark.parametrize(
+    "theirs",
+    ["django_guid.middleware.guid_middleware", "django_structlog.middlewares.RequestMiddleware"],
+)
+def test_tasks_app_W017_request_id_middleware_beside_one_whose_id_it_adopts(settings, theirs):
+    ours = "tasks_app.middleware.RequestIDMiddleware"
+    settings.MIDDLEWARE = [theirs, ours]
+    assert not messages("W017", include_deployment_checks=True)
+    settings.MIDDLEWARE = [ours, theirs]
+    assert f"comes before {theirs}" in only("W017")
+
+
 def test_tasks_app_W017_request_id_middleware_missing(settings):
     settings.MIDDLEWARE = []
     assert not messages("W017")

@@ -14,6 +14,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from tasks_app.checks.messages import Messages, listed, problem
 from tasks_app.checks.project import celery_conf, database_alias
+from tasks_app.integrations import ID_PACKAGES
 
 MIDDLEWARE = "tasks_app.middleware.RequestIDMiddleware"
 
@@ -28,22 +29,35 @@ def check_middleware_order(**kwargs: Any) -> Messages:
     """
     W017: the request id is set twice, or after others have worked and logged without it.
 
-    Remedy: `MIDDLEWARE = ["tasks_app.middleware.RequestIDMiddleware", …]`, once, as the first one.
+    Remedy: `MIDDLEWARE = ["tasks_app.middleware.RequestIDMiddleware", …]`, once, as the first one;
+    right behind the one of django-guid or django-structlog, whose id it adopts.
     """
-    places = [place for place, name in enumerate(settings.MIDDLEWARE) if name == MIDDLEWARE]
-    if len(places) > 1:
-        text = f"{MIDDLEWARE} is there {len(places)} times: the inner id replaces the outer one."
+    count = settings.MIDDLEWARE.count(MIDDLEWARE)
+    if count > 1:
+        text = f"{MIDDLEWARE} is there {count} times: the inner id replaces the outer one."
         return [problem("W017", text, "Keep the first one only.")]
-    if places and places[0] > 0:
+    if not count:
+        return []
+    place = settings.MIDDLEWARE.index(MIDDLEWARE)
+    early = [name for name in settings.MIDDLEWARE[:place] if not _gives_ids(name)]
+    late = [name for name in settings.MIDDLEWARE[place:] if _gives_ids(name)]
+    if late:
+        text = f"{MIDDLEWARE} comes before {late[0]}, which gives each request another id."
+        return [problem("W017", text, f'MIDDLEWARE = ["{late[0]}", "{MIDDLEWARE}", …]')]
+    if early:
         return [
             problem(
                 "W017",
-                f"{MIDDLEWARE} comes after {settings.MIDDLEWARE[0]}: what runs before it logs and "
-                "answers without a request id.",
+                f"{MIDDLEWARE} comes after {early[0]}: what runs before it logs and answers "
+                "without a request id.",
                 f'MIDDLEWARE = ["{MIDDLEWARE}", …], as the first one',
             )
         ]
     return []
+
+
+def _gives_ids(middleware: str) -> bool:
+    return middleware.startswith(tuple(f"{package}." for package in ID_PACKAGES))
 
 
 def check_middleware_missing(**kwargs: Any) -> Messages:

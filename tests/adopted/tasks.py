@@ -13,6 +13,12 @@ def add(a, b=0):
     return a + b
 
 
+@shared_task
+def add_elsewhere(a, b):
+    """Leave the work to another task."""
+    return add.delay(a, b).id
+
+
 @app.task(name="adopted.named")
 def named(key):
     """Take effect under a name of its own."""

@@ -97,6 +97,20 @@ def test_calls_of_existing_tasks_have_outcomes(key):
 
 
 @pytest.mark.usefixtures("worker")
+def test_existing_tasks_carry_the_request_id(key):
+    """On their rows, over Celery's own retries, and to the tasks that they call themselves."""
+    lines = """
+from tasks_app import context
+with context.working_for("adopted-request", None):
+    told = [r.id for r in (add_elsewhere.delay(1, 2), retry_itself.delay(key))]
+"""
+    parent, retried = map(final, call(key, lines))
+    child = final(parent.result)
+    assert {each.request_id for each in (parent, child, retried)} == {"adopted-request"}
+    assert (child.parent_id, child.root_id, retried.result) == (parent.pk, parent.pk, 2)
+
+
+@pytest.mark.usefixtures("worker")
 def test_results_and_canvas_keep_their_meaning(key):
     """Celery's own handles wait and tell as before."""
     told = call(

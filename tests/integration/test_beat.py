@@ -23,3 +23,6 @@ def test_a_periodic_entry_becomes_outcomes(tmp_path):
     with start_beat(tmp_path), start_worker(tmp_path):
         sums = Outcome.objects.filter(task_name=add.name, state="succeeded", result_json="5")
         wait_until(lambda: sums.count() >= 2, PATIENCE, "two sums that beat asked for")
+    request_ids = sums.values_list("request_id", flat=True)
+    assert None not in request_ids
+    assert len(set(request_ids)) == len(request_ids)

@@ -8,10 +8,11 @@ socket where only raw bytes will do.
 from __future__ import annotations
 
 import asyncio
+import io
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from http import HTTPStatus
 from typing import Any
 from wsgiref.simple_server import make_server
@@ -24,13 +25,20 @@ from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.servers.basehttp import WSGIRequestHandler
 from django.db import connection, connections
-from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.test import AsyncClient, Client
+from django.http import (
+    FileResponse,
+    HttpRequest,
+    HttpResponse,
+    JsonResponse,
+    StreamingHttpResponse,
+)
+from django.test import AsyncClient, Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.urls import path
 
 import tasks_app
 from tasks_app import context
+from tasks_app.middleware import RequestIDMiddleware
 from tasks_app.models import Outcome
 from tests.testapp import tasks
 
@@ -82,9 +90,35 @@ async def aenqueue(request: HttpRequest) -> HttpResponse:
     return HttpResponse(str((await tasks.add.aenqueue(1, 2)).id))
 
 
-urlpatterns = [
-    path(f"{view.__name__}/", view) for view in (show, ashow, meet, ameet, fail, enqueue, aenqueue)
-]
+def stream(request: HttpRequest) -> StreamingHttpResponse:
+    """Answer bit by bit, after the middleware has returned."""
+
+    def body() -> Iterator[str]:
+        for _ in range(2):
+            yield f"{tasks_app.request_id()} {context.owner_id()}\n"
+
+    return StreamingHttpResponse(body())
+
+
+async def astream(request: HttpRequest) -> StreamingHttpResponse:
+    """Do the same from a coroutine."""
+
+    async def body() -> AsyncIterator[str]:
+        for _ in range(2):
+            await asyncio.sleep(0)
+            yield f"{tasks_app.request_id()} {context.owner_id()}\n"
+
+    return StreamingHttpResponse(body())
+
+
+def send_file(request: HttpRequest) -> FileResponse:
+    """Answer with a file."""
+    return FileResponse(io.BytesIO(b"file"))
+
+
+VIEWS = (show, ashow, meet, ameet, fail, enqueue, aenqueue, stream, astream)
+
+urlpatterns = [path(f"{view.__name__}/", view) for view in VIEWS]
 
 
 @pytest.fixture
@@ -296,15 +330,59 @@ def test_raw_bytes_of_a_hostile_client_do_not_come_back(address, lines):
     assert b"\x1b" not in answer
 
 
-def exchange(address: tuple[str, int], lines: bytes) -> bytes:
+def exchange(address: tuple[str, int], lines: bytes, view: bytes = b"show") -> bytes:
     """Send a request with the given header lines and return the whole answer."""
-    request = b"GET /show/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + lines
+    request = b"GET /" + view + b"/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + lines
     with socket.create_connection(address, timeout=10) as connected:
         connected.sendall(request + b"\r\n\r\n")
         parts = []
         while part := connected.recv(65_536):
             parts.append(part)
     return b"".join(parts)
+
+
+def test_a_streamed_body_is_made_with_the_id(address):
+    """The server asks for each part when the middleware has long returned."""
+    answer = exchange(address, b"X-Request-ID: abcdefgh", b"stream")
+    assert b"X-Request-ID: abcdefgh\r\n" in answer
+    assert answer.endswith(b"\r\n\r\n" + b"abcdefgh None\n" * 2)
+
+
+def test_between_the_parts_of_a_streamed_body_the_id_is_gone():
+    """The thread that sends them may do something else meanwhile."""
+    response = Client().get("/stream/", headers={"X-Request-ID": "abcdefgh"})
+    seen = [(part, tasks_app.request_id()) for part in response]
+    assert seen == [(b"abcdefgh None\n", None)] * 2
+
+
+def test_a_streamed_body_is_made_for_the_logged_in_user(client, db, user):
+    """What it enqueues belongs to the user, as it does in the view."""
+    client.force_login(user)
+    response = client.get("/stream/", headers={"X-Request-ID": "abcdefgh"})
+    assert b"".join(response) == f"abcdefgh {user.pk}\n".encode() * 2
+
+
+def test_an_async_streamed_body_is_made_with_the_id():
+    """Under ASGI, part by part, with others of its kind in the same loop."""
+
+    async def get(name: str) -> bytes:
+        response = await AsyncClient().get("/astream/", headers={"X-Request-ID": name})
+        body = b"".join([part async for part in response])
+        assert tasks_app.request_id() is None
+        return body
+
+    async def get_all() -> list[bytes]:
+        return await asyncio.gather(*map(get, given))
+
+    given = [f"request-{number}" for number in range(5)]
+    assert asyncio.run(get_all()) == [f"{name} None\n".encode() * 2 for name in given]
+
+
+def test_a_file_is_left_to_the_server():
+    """A generator around it would keep the server from sending it its own way."""
+    response = RequestIDMiddleware(send_file)(RequestFactory().get("/"))
+    assert response.file_to_stream is not None
+    assert response.headers["X-Request-ID"]
 
 
 @pytest.mark.django_db

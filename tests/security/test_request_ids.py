@@ -15,7 +15,8 @@ from django.test import AsyncRequestFactory, RequestFactory
 
 import tasks_app
 from tasks_app import worker
-from tasks_app.middleware import ACCEPTED, RequestIDMiddleware
+from tasks_app.context import ACCEPTED
+from tasks_app.middleware import RequestIDMiddleware
 from tasks_app.models import Outcome
 from tests.testapp.tasks import add
 

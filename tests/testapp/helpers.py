@@ -9,8 +9,12 @@ import signal
 import time
 from typing import Any, NoReturn
 
+import structlog
+from asgi_correlation_id import correlation_id
 from django.db import DatabaseError, connections
+from django_guid import get_guid
 
+import tasks_app
 from tasks_app import Discard, Retry, Snooze, current
 from tests import trail
 from tests.testapp.models import Effect
@@ -51,6 +55,21 @@ async def add_later(a: int, b: int) -> int:
     """Return a sum from a coroutine."""
     await asyncio.sleep(0.01)
     return a + b
+
+
+def note_ids(*before: Any, key: str, until: int = 1) -> str | None:
+    """Note the request id, ours and what other packages have, and fail before some attempt."""
+    trail.leave(
+        key,
+        attempt=current.attempt,
+        ours=tasks_app.request_id(),
+        guid=get_guid(),
+        structlog=structlog.contextvars.get_contextvars().get("request_id"),
+        asgi=correlation_id.get(),
+    )
+    if current.attempt is not None and current.attempt < until:
+        raise ValueError("not yet")
+    return tasks_app.request_id()
 
 
 def total(numbers: list[int]) -> int:

@@ -12,6 +12,7 @@ add = task(helpers.add)
 add_later = task(helpers.add_later)
 total = task(helpers.total)
 record = task(helpers.record)
+note_ids = task(helpers.note_ids, retry=SOON)
 record_once = task(helpers.record, name="tests.record_once", idempotency_key="record:{key}")
 record_late = task(helpers.record_late, retry=SOON)
 record_briefly = task(helpers.record_late, name="tests.record_briefly", timeout=1)
@@ -36,6 +37,14 @@ charge = task(
 
 
 call_outside = task(helpers.call_outside, atomic=False, retry=SOON)
+
+
+@task
+def note_descent(key: str, depth: int) -> None:
+    """Note the ids, and enqueue the next generation."""
+    helpers.note_ids(key=key)
+    if depth:
+        note_descent.enqueue(key, depth - 1)
 
 
 @task

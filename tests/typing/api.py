@@ -14,7 +14,16 @@ from uuid import UUID
 
 from celery.result import AsyncResult
 
-from tasks_app import Discard, Retry, RetryPolicy, Snooze, current, request_id, task
+from tasks_app import (
+    Discard,
+    Retry,
+    RetryPolicy,
+    Snooze,
+    current,
+    own_request_id,
+    request_id,
+    task,
+)
 from tasks_app.exceptions import (
     ConfigurationError,
     IdempotencyConflict,
@@ -140,6 +149,8 @@ def errors(error: TasksAppError) -> str:
         return error.reason + error.error_type + error.error + error.traceback
     if isinstance(error, ConfigurationError):
         assert_type(request_id(), str | None)
+        with own_request_id() as made:
+            assert_type(made, str)
     return str(error)
 
 
