@@ -100,7 +100,13 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 if os.environ.get("BROKER_URL"):
     CELERY_BROKER_URL = os.environ["BROKER_URL"]
 
+# As the Procfile starts them: on one machine, each at its own port.
+ADMIN_URL = os.environ.get("DISPATCH_ADMIN_URL", "http://127.0.0.1:8000/admin/")
+FLOWER_URL = os.environ.get("DISPATCH_FLOWER_URL", "http://127.0.0.1:5555/")
+
 TASKS_APP: dict[str, Any] = {
+    "ADMIN_URL": ADMIN_URL,
+    "FLOWER_URL": FLOWER_URL,
     "LEASE": LEASE,
     "RESCUE_INTERVAL": float(os.environ.get("DISPATCH_RESCUE_INTERVAL", "10")),
     # What waits at the broker has its order already; all other rows are still taken by priority.
@@ -125,7 +131,7 @@ DISPATCH: dict[str, Any] = {
     "PAYMENTS_URL": os.environ.get("DISPATCH_PAYMENTS_URL", f"{_SERVICES}/payments"),
     "WEBHOOKS_URL": os.environ.get("DISPATCH_WEBHOOKS_URL", f"{_SERVICES}/webhooks"),
     "WEBHOOK_SECRET": os.environ.get("DISPATCH_WEBHOOK_SECRET", "only-for-the-example"),
-    "FLOWER_URL": os.environ.get("DISPATCH_FLOWER_URL", ""),
+    "FLOWER_URL": FLOWER_URL,
     "FLIGHTS": 500,
     #: Seconds that one call to a service may take.
     "TIMEOUT": 1.0,

@@ -29,6 +29,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.timesince import timesince
 
 from tasks_app import declare, outbox
+from tasks_app.addresses import flower_page
 from tasks_app.broker import task_queue
 from tasks_app.conf import conf
 from tasks_app.exceptions import ConfigurationError, TasksAppError
@@ -304,7 +305,8 @@ class OutcomeAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         actions: Any = self.get_actions(request)
         state = context["original"].state
         acts = [(name, text) for _, name, text in actions.values() if state in OFFERED[name]]
-        return super().render_change_form(request, {**context, "acts": acts}, *args, **kwargs)
+        more = {"acts": acts, "flower_page": flower_page(context["original"].pk)}
+        return super().render_change_form(request, {**context, **more}, *args, **kwargs)
 
     # What may be done
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.signals import setting_changed
@@ -49,6 +50,27 @@ def _text(value: Any) -> str:
         msg = "must be a non-empty string"
         raise ValueError(msg)
     return value
+
+
+def _address(value: Any) -> str | None:
+    """Read an address that a browser is sent to: an http one, or a path on the same host."""
+    if value is None:
+        return None
+    parts = urlsplit(_text(value))
+    is_path = not parts.scheme and not parts.netloc and parts.path.startswith("/")
+    is_web = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    # Browsers take \\ for / and skip control characters, which makes a host of such a path.
+    is_plain = value.isprintable() and not set(value) & set(" \\<>\"'")
+    if not (is_path or is_web) or not is_plain:
+        msg = (
+            "must be an address such as 'https://shop.example/admin/', or a path such as '/admin/'"
+        )
+        raise ValueError(msg)
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        msg = "must have no user, password, query or fragment"
+        raise ValueError(msg)
+    _ = parts.port  # raises where it is no number
+    return str(value)
 
 
 def _names(value: Any) -> frozenset[str]:
@@ -114,6 +136,17 @@ SETTINGS: Mapping[str, Setting] = {
         False,  # noqa: FBT003
         _switch,
         "Obey remote control, and run Celery's own tasks, whoever sent them.",
+    ),
+    "ADMIN_URL": Setting(
+        None, _address, "Where browsers find the admin, for links from other places to outcomes."
+    ),
+    "FLOWER_URL": Setting(
+        None, _address, "Where browsers find Flower, for links from the admin to tasks."
+    ),
+    "FLOWER_READ_ONLY": Setting(
+        True,  # noqa: FBT003
+        _switch,
+        "Flower commands neither workers nor tasks, unless its own option `read_only` says so.",
     ),
     "RELAY_IN_WORKER": Setting(True, _switch, "Run a relay inside every worker."),  # noqa: FBT003
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -20,7 +21,7 @@ from tests.servers.session import KINDS, session
 
 SOAK = Path(__file__).parent / "soak"
 
-#: Why tests were skipped for want of a server, by kind of server.
+#: Why tests were skipped for want of a server or a browser, by what was wanted.
 SKIPPED: dict[str, str] = {}
 
 PAIR_RUNS = pytest.StashKey[Runs]()
@@ -105,11 +106,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def skip_or_fail(kind: str) -> None:
     """Skip the asking test where a server is not installed, or fail it under `CI`."""
     missing = KINDS[kind].missing()
-    if missing is None:
-        return
+    if missing is not None:
+        do_without(kind, missing)
+
+
+def do_without(what: str, missing: str) -> NoReturn:
+    """Skip the asking test for want of something, or fail it under `CI`."""
     if os.environ.get("CI", "").lower() in {"1", "true", "yes"}:
         pytest.fail(missing)
-    SKIPPED[kind] = missing
+    SKIPPED[what] = missing
     pytest.skip(missing)
 
 

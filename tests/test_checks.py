@@ -438,6 +438,23 @@ def test_tasks_app_E026_bad_value(settings, name, value):
     assert f"TASKS_APP[{name!r}] is {value!r}" in only("E026")
 
 
+@pytest.mark.parametrize("name", ["ADMIN_URL", "FLOWER_URL"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("", 8000, "shop.example/admin", "admin/", "ftp://shop.example/", "javascript:alert(1)"),
+        *("//shop.example/", "/\\shop.example", "https:///admin", "https://[shop", "http://x:y/"),
+        *("https://me:secret@shop.example/", "https://shop.example/?next=1", "/admin/#top"),
+        *('https://shop.example/"><script>', "https://shop.example/\t", "/admin pages/"),
+    ],
+)
+def test_tasks_app_E026_an_address_that_browsers_cannot_be_sent_to(settings, name, value):
+    settings.TASKS_APP = {name: "https://shop.example:8443/admin/"}
+    assert not messages("E026")
+    settings.TASKS_APP = {name: value}
+    assert f"TASKS_APP[{name!r}] is" in only("E026")
+
+
 def test_tasks_app_E026_no_dict_at_all(settings):
     settings.TASKS_APP = ["LEASE"]
     assert "must be a dict" in only("E026")

@@ -86,7 +86,7 @@ def run(supervisor: Supervisor, options: argparse.Namespace) -> int:
     wanted = (0 if options.once else 8000) if options.port is None else options.port
     port = claim_port(wanted, "--port")
     flower_port = claim_port(options.flower_port, "--flower-port")
-    configure(options, supervisor, flower_port)
+    configure(options, supervisor, port, flower_port)
     django.setup()
     # Not at the top: the desk needs Django set up, and that needs what was just configured.
     desk = importlib.import_module("example_project.demo.desk")
@@ -157,7 +157,9 @@ def check_database_url(url: str) -> None:
         raise DemoError(f"--database cannot be read: {error}") from error
 
 
-def configure(options: argparse.Namespace, supervisor: Supervisor, flower_port: int) -> None:
+def configure(
+    options: argparse.Namespace, supervisor: Supervisor, port: int, flower_port: int
+) -> None:
     """Start the services and put everything that the settings read into the environment."""
     if options.database:
         check_database_url(options.database)
@@ -169,6 +171,7 @@ def configure(options: argparse.Namespace, supervisor: Supervisor, flower_port: 
         "DJANGO_SETTINGS_MODULE": "example_project.settings",
         "DISPATCH_DATA": str(supervisor.data),
         "DISPATCH_WEBHOOK_SECRET": secrets.token_hex(16),
+        "DISPATCH_ADMIN_URL": f"http://127.0.0.1:{port}/admin/",
         "DISPATCH_FLOWER_URL": f"http://127.0.0.1:{flower_port}/",
         # Some hundred retries are part of the show; the page and the admin tell of them better.
         "DISPATCH_LOG_LEVEL": os.environ.get("DISPATCH_LOG_LEVEL", "ERROR"),

@@ -19,7 +19,7 @@ from tasks_app.integrations import ID_PACKAGES
 MIDDLEWARE = "tasks_app.middleware.RequestIDMiddleware"
 
 #: Environment variables by which Flower learns who may see it.
-FLOWER_AUTH = ("FLOWER_BASIC_AUTH", "FLOWER_AUTH", "FLOWER_AUTH_PROVIDER")
+FLOWER_AUTH = ("FLOWER_BASIC_AUTH", "FLOWER_AUTH")
 
 #: Since this version Celery closes psycopg's pools before it forks.
 CLOSES_POOLS = (5, 6)
@@ -185,7 +185,7 @@ def check_sqlite(**kwargs: Any) -> Messages:
 
 def check_flower(**kwargs: Any) -> Messages:
     """
-    W018 (deploy): Flower's pages can stop workers and show arguments, to anyone.
+    W018 (deploy): Flower asks nobody for a password, or shows its API without one.
 
     Remedy: `FLOWER_BASIC_AUTH="operator:<password>"` in the environment of Flower, without
     `FLOWER_UNAUTHENTICATED_API`.
@@ -196,7 +196,8 @@ def check_flower(**kwargs: Any) -> Messages:
         return [
             problem(
                 "W018",
-                "FLOWER_UNAUTHENTICATED_API is on: whoever reaches Flower can run and stop tasks.",
+                "FLOWER_UNAUTHENTICATED_API is on: whoever reaches Flower reads its API, and any "
+                "website does that is open in a browser there; unless read-only, they command too.",
                 "unset FLOWER_UNAUTHENTICATED_API",
             )
         ]
@@ -205,8 +206,9 @@ def check_flower(**kwargs: Any) -> Messages:
     return [
         problem(
             "W018",
-            "Flower is installed and this environment names nobody who may see it: whoever reaches "
-            "it can stop workers.",
+            "Flower is installed and this environment names nobody who may see it: it then listens "
+            "on loopback only, where all users of the machine, and all that a proxy there lets "
+            "through, see its pages.",
             'FLOWER_BASIC_AUTH="operator:<password>" in the environment of Flower',
         )
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import urllib.error
@@ -42,22 +43,34 @@ def test_flower_and_inspect_see_a_worker_on_the_embedded_broker(tmp_path):
     """Remote control and events go through it like through any other broker."""
     port = free_port()
     words = ("celery", "-A", "tasks_app", "flower", "--address=127.0.0.1", f"--port={port}")
-    with start_worker(tmp_path, name="seen"), launch(tmp_path, "flower", words, None) as flower:
-        url = f"http://127.0.0.1:{port}/workers"
-        wait_until(lambda: "seen@" in page_at(url), READY_TIMEOUT, flower.tail)
+    allowed = {"FLOWER_UNAUTHENTICATED_API": "true"}
+    with (
+        start_worker(tmp_path, name="seen") as worker,
+        launch(tmp_path, "flower", words, allowed) as flower,
+    ):
+        url = f"http://127.0.0.1:{port}"
+        wait_until(lambda: "seen@" in page_at(f"{url}/workers"), READY_TIMEOUT, flower.tail)
         inspect = launch(
             tmp_path, "inspect", ("celery", "-A", "tasks_app", "inspect", "ping"), None
         )
         with inspect:
             assert inspect.process.wait(READY_TIMEOUT) == 0, inspect.tail()
             assert "seen@" in inspect.output
+        node = f"seen@{socket.gethostname()}"
+        stop = urllib.request.Request(f"{url}/api/worker/shutdown/{node}", method="POST")
+        assert "FLOWER_READ_ONLY" in page_at(stop)
+        assert "Shut Down" not in page_at(f"{url}/worker/{node}")
+        assert worker.running
 
 
 def test_flowers_buttons_command_a_worker(tmp_path):
-    """Flower has loaded the project, so what it sends is signed, and obeyed."""
+    """Once it is allowed to: Flower has loaded the project, so what it sends is signed."""
     port = free_port()
     words = ("celery", "-A", "tasks_app", "flower", "--address=127.0.0.1", f"--port={port}")
-    allowed = {"FLOWER_UNAUTHENTICATED_API": "true"}
+    allowed = {
+        "FLOWER_UNAUTHENTICATED_API": "true",
+        "TASKS_TEST_SETTINGS": json.dumps({"FLOWER_READ_ONLY": False}),
+    }
     with (
         start_worker(tmp_path, name="commanded") as worker,
         launch(tmp_path, "flower", words, allowed) as flower,

@@ -116,6 +116,7 @@ def aftermath(
         wait_for_all(pages, sentries)
         found.places = {
             "Flower": "\n".join(pages.all(found.outcomes)),
+            "Flower's metrics": pages.read("/metrics"),
             "Flower's log": flower.output,
             "the events": "\n".join(events),
             **{f"the log of {queue}": process.output for queue, process in workers.items()},
@@ -162,8 +163,11 @@ class FlowerPages:
         return {task["state"] for task in json.loads(known).values()} if known else set()
 
     def all(self, outcomes: list[Outcome]) -> Iterator[str]:
-        """Yield the pages and the answers of the API that are about tasks."""
+        """Yield the pages and the answers of the API."""
         yield from map(self.read, ("/tasks", "/api/tasks", "/broker"))
+        workers = self.read("/api/workers?refresh=1")
+        yield from (workers, self.read("/workers?json=1"))
+        yield from (self.read(f"/worker/{worker}") for worker in json.loads(workers))
         query = "draw=1&start=0&length=100&order[0][column]=0&order[0][dir]=asc&search[value]="
         yield self.read(f"/tasks/datatable?{query}&columns[0][data]=name")
         for outcome in outcomes:
@@ -183,6 +187,7 @@ def wait_for_all(pages: FlowerPages, sentries: dict[str, SentryServer]) -> None:
 
 PLACES = {
     "Flower": f"{ORDER}",
+    "Flower's metrics": 'task="tests.charge"',
     "Flower's log": "Visit me at",
     "the events": "task-succeeded",
     "the log of as-it-comes": "is declined",

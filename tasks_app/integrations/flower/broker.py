@@ -1,24 +1,18 @@
 """
-Flower beside this app: where it listens, and its broker page on the embedded broker.
+Flower's broker page on the embedded broker, which Flower has never heard of.
 
-Importing this module makes Flower listen on loopback unless it is told an address: without a
-password it shows its pages to everybody. It also learns the embedded broker's scheme: it asks a
-class of its own for queue lengths, chosen by the broker's URL. `celery.py` loads this module in
-processes that have loaded Flower already, and in no others.
+It asks a class of its own for queue lengths, chosen by the broker's URL. The class is imported by
+name in several of Flower's modules, so it stays and learns one scheme more.
 """
 
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
-from flower.options import options
 from flower.utils.broker import Broker
 from kombu import Connection
 
 from tasks_app import filesystem
-
-#: Environment, configuration file and command line are read later, so each of them wins.
-options.address = "127.0.0.1"
 
 
 class EmbeddedBroker:
@@ -47,5 +41,6 @@ def _choose(cls: type, broker_url: str, *args: Any, **kwargs: Any) -> Any:
     return _new(cls, broker_url, *args, **kwargs)
 
 
-# The class is imported by name in several of Flower's modules, so it stays and learns.
-Broker.__new__ = _choose
+def connect() -> None:
+    """Teach Flower the embedded broker's scheme."""
+    Broker.__new__ = _choose

@@ -1,0 +1,35 @@
+"""
+Where people find an outcome: its page in the admin, and its task in Flower.
+
+Both are made for a browser that stands somewhere else, in Flower or in a mail, so the settings tell
+what no process can know: host, port and the prefix of a proxy. Only ids go into an address.
+"""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.urls import reverse
+
+from tasks_app.conf import conf
+
+
+def admin_page(outcome_id: Any) -> str:
+    """
+    Return the address of an outcome's page in the admin.
+
+    Without `ADMIN_URL` it is a path as the project's URLconf has it; where `ADMIN_URL` is a host
+    alone, that path on this host.
+
+    Raises:
+        NoReverseMatch: the URLconf has no admin, and `ADMIN_URL` does not tell where it is.
+    """
+    admin = (conf.ADMIN_URL or "").rstrip("/")
+    if not urlsplit(admin).path:
+        return f"{admin}{reverse('admin:tasks_app_outcome_change', args=[outcome_id])}"
+    return f"{admin}/tasks_app/outcome/{outcome_id}/change/"
+
+
+def flower_page(outcome_id: Any) -> str | None:
+    """Return the address of an outcome's task in Flower, or None where no Flower is known."""
+    flower = conf.FLOWER_URL
+    return None if flower is None else f"{flower.rstrip('/')}/task/{outcome_id}"
