@@ -4,9 +4,10 @@ What is connected once the models are loaded: the only module that knows every l
 `models.Outcome` offers `cancel`, `replay` and `run_now`; the layers that do them lie above it.
 """
 
-from tasks_app import cancellation, checks, declare, logs, models, outcomes, worker_steps
+from tasks_app import cancellation, checks, declare, models, outcomes, worker_steps
 from tasks_app.celery import app
 from tasks_app.integrations import sentry
+from tasks_app.logs import kept, lifecycle, programs
 
 
 def connect() -> None:
@@ -15,6 +16,8 @@ def connect() -> None:
     models.acts.replay = declare.replay
     models.acts.run_now = outcomes.run_now
     worker_steps.prepare(app)
-    logs.connect()
+    lifecycle.connect()
+    kept.connect()
+    programs.connect()
     sentry.connect()
     checks.register()
