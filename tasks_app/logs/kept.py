@@ -33,7 +33,7 @@ CUT = "…"
 
 def connect() -> None:
     """Begin to keep lines; called once, when the app is ready."""
-    logging.setLogRecordFactory(_keeping(logging.getLogRecordFactory()))
+    logging.setLogRecordFactory(keeping(logging.getLogRecordFactory()))
     runs.surroundings.append(know_run)
 
 
@@ -87,7 +87,9 @@ def kept_text(work: Work) -> str:
         return f"(the log cannot be kept: {type(error).__name__})"
 
 
-def _keeping(make: Callable[..., logging.LogRecord]) -> Callable[..., logging.LogRecord]:
+def keeping(make: Callable[..., logging.LogRecord]) -> Callable[..., logging.LogRecord]:
+    """Return a factory of lines that keeps those of runs."""
+
     def make_and_keep(name: Any, level: Any, *args: Any, **kwargs: Any) -> logging.LogRecord:
         record = make(name, level, *args, **kwargs)
         # Records that come from elsewhere are made without a level.

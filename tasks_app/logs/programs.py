@@ -7,10 +7,12 @@ console, and takes no handler away.
 """
 
 import logging
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from celery import current_app, signals
+from celery.apps import worker as program
 from celery.worker.control import control_command
 from django.conf import settings
 from django.core.signals import request_started
@@ -19,6 +21,8 @@ from tasks_app.logs import levels, queues
 from tasks_app.logs.config import JSON_FORMATTER
 
 logger = logging.getLogger("tasks_app.logs")
+
+_say = program.safe_say  # type: ignore[attr-defined]  # left out of its stub
 
 #: Name of the remote control command.
 COMMAND = "tasks_loglevel"
@@ -50,10 +54,15 @@ def _leave_alone(logfile: Any = None, **kwargs: Any) -> None:
 
 
 def _be_quiet(instance: Any, **kwargs: Any) -> None:
-    """Leave out the banner where everything is JSON."""
+    """Where everything is JSON, leave out the banner, and put the word at the end elsewhere."""
     formatters: Mapping[str, Any] = settings.LOGGING.get("formatters", {})
     if any(each.get("()") == JSON_FORMATTER for each in formatters.values()):
         instance.quiet = True
+        program.safe_say = _say_beside  # type: ignore[attr-defined]
+
+
+def _say_beside(text: str, stream: Any = None) -> None:
+    _say(text, sys.__stderr__)
 
 
 def _flush(**kwargs: Any) -> None:

@@ -20,11 +20,12 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.test import Client
 
-from tasks_app import Discard, Retry, context, outcomes, rescue, signals
+from tasks_app import Discard, Retry, context, control, outcomes, rescue, signals
 from tasks_app.integrations.json_logs import JsonFormatter
 from tasks_app.integrations.structlog import add_context, keep_line, mask_secrets
 from tasks_app.leases import Lease
 from tasks_app.logs import ContextFilter, TextFormatter, kept, levels, lifecycle
+from tasks_app.logs.programs import COMMAND
 from tasks_app.models import Outcome, Progress
 from tasks_app.runs import running
 from tests import by_hand
@@ -244,6 +245,12 @@ def test_a_wish_without_the_projects_key_is_ignored(wish, settings, caplog):
     levels.follow()
     assert logging.getLogger("tests.one").level == logging.NOTSET
     assert "is ignored" in caplog.text
+
+
+def test_a_stranger_at_the_broker_does_not_choose_levels():
+    """The command needs a seal, as all do that change a worker."""
+    arguments = {"logger": "root", "level": "DEBUG"}
+    assert not control.is_open({"method": COMMAND, "arguments": arguments})
 
 
 def test_each_line_of_a_run_knows_its_call(lines):
