@@ -46,6 +46,9 @@ def is_decided() -> bool:
 
 def _leave_alone(logfile: Any = None, **kwargs: Any) -> None:
     """Take the place of Celery's set-up, of which only the prints are left."""
+    if len(signals.setup_logging.receivers) > 1:
+        # The project sets logging up by a receiver of its own.
+        return
     conf: Any = current_app.conf
     if conf.worker_redirect_stdouts:
         current_app.log.redirect_stdouts(conf.worker_redirect_stdouts_level)

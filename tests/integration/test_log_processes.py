@@ -70,6 +70,7 @@ def start(folder: Path, environment: dict[str, str]) -> Process:
         "log@%h",
     ]
     options = ["--pool", "prefork", "--concurrency", "1", "--loglevel", "ERROR"]
+    options += ["--logfile", str(folder / "ignored")]
     line = f"exec {shlex.join([*words, *options])} 2>{folder / 'stderr'}"
     return Process(
         "worker",
@@ -145,6 +146,13 @@ def test_every_line_of_standard_output_is_json(log):
     """No banner, no print, no traceback and no last word stands between them."""
     assert all({"timestamp", "level", "logger", "message", "process"} <= set(x) for x in log.lines)
     assert "\nworker: Warm shutdown (MainProcess)\n" in log.rest
+
+
+def test_what_the_command_line_says_of_logging_is_told_to_be_ignored(log):
+    """`LOGGING` alone decides: INFO is logged though ERROR was asked for."""
+    (line,) = [line for line in log.lines if "LOGGING decides" in line["message"]]
+    assert "ignored" in line["message"]
+    assert {line["level"] for line in log.lines} >= {"INFO", "WARNING", "ERROR"}
 
 
 @pytest.mark.parametrize("mood", MOODS)

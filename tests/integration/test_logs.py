@@ -31,6 +31,7 @@ from tasks_app.runs import running
 from tests import by_hand
 from tests.integration.command_line import claimed
 from tests.testapp import tasks
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -245,6 +246,14 @@ def test_a_wish_without_the_projects_key_is_ignored(wish, settings, caplog):
     levels.follow()
     assert logging.getLogger("tests.one").level == logging.NOTSET
     assert "is ignored" in caplog.text
+
+
+def test_a_web_process_looks_for_wishes_from_its_first_request_on(wish, client):
+    """What another process wrote changes its loggers within a second or so."""
+    client.get("/")
+    levels._write({"tests.web": ("DEBUG", None)})
+    logger = logging.getLogger("tests.web")
+    wait_until(lambda: logger.level == logging.DEBUG, 30, lambda: repr(logger))
 
 
 def test_a_stranger_at_the_broker_does_not_choose_levels():

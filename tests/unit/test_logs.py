@@ -44,7 +44,9 @@ def line(text="text", level=logging.INFO, **fields):
     return record
 
 
-@pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
+@pytest.mark.parametrize(
+    "formatter", [TextFormatter(), JsonFormatter(), JsonFormatter(json_ensure_ascii=False)]
+)
 def test_no_line_acts_or_passes_for_another(formatter):
     """Control characters are written out; nothing begins a line but the line itself."""
     text = formatter.format(line(HOSTILE))
