@@ -190,8 +190,11 @@ def test_a_lost_lease_has_the_same_fields(lines):
 
 def test_lines_that_nobody_reads_cost_nothing():
     """No receiver of the app's own is connected for a level that is not logged."""
-    logging.getLogger("tasks_app").setLevel(logging.ERROR)
+    logging.getLogger("tasks_app").setLevel(logging.DEBUG)
     try:
+        lifecycle.match_levels()
+        assert signals.enqueued.has_listeners()
+        logging.getLogger("tasks_app").setLevel(logging.ERROR)
         lifecycle.match_levels()
         assert not signals.enqueued.has_listeners()
         assert not signals.succeeded.has_listeners()

@@ -187,6 +187,22 @@ for number in range(3_000):
     assert read == [f"line {number}" for number in range(3_000)]
 
 
+def test_lines_that_wait_at_the_end_find_their_file_open(tmp_path):
+    """`logging` closes the newest handlers first at the end, the target among them."""
+    path = tmp_path / "log"
+    program = f"""
+import logging
+from tasks_app.logs import QueuedHandler
+options = {{"filename": {str(path)!r}, "mode": "w"}}
+logging.getLogger().addHandler(QueuedHandler("logging.FileHandler", options))
+logging.getLogger().setLevel("INFO")
+for number in range(3_000):
+    logging.info("line %d", number)
+"""
+    assert run(program) == ""
+    assert path.read_text().count("line") == 3_000
+
+
 def test_a_fork_writes_its_own_lines_and_no_others():
     """The queue and its thread are the process' own, whatever the parent was doing."""
     program = (
