@@ -1,14 +1,14 @@
-"""Run a benchmark: `python -m benchmarks drain`, `enqueue`, `latency` or `losses`."""
+"""Run a benchmark: `python -m benchmarks drain`, `enqueue`, `latency`, `logging` or `losses`."""
 
 import argparse
 
-from benchmarks import drain, enqueue, latency, losses
+from benchmarks import drain, enqueue, latency, logging, losses
 
 
 def main() -> None:
     """Read the command line and run what it names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("benchmark", choices=("drain", "enqueue", "latency", "losses"))
+    parser.add_argument("benchmark", choices=("drain", "enqueue", "latency", "logging", "losses"))
     parser.add_argument("--tasks", type=int, help="calls per contestant and round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1, help="of the faults of losses")
@@ -21,6 +21,8 @@ def main() -> None:
         contestants = given.only or losses.CONTESTANTS
         tasks = given.tasks or 1_000
         losses.run(contestants, tasks, given.seed, spares_broker=given.spare_broker)
+    elif given.benchmark == "logging":
+        logging.run(given.only or logging.PARTS, given.tasks or 20_000, given.rounds)
     elif given.benchmark == "latency":
         latency.run(given.only or latency.BROKERS, given.tasks or 2_000, given.rounds)
     else:

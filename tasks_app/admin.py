@@ -207,7 +207,13 @@ class AttemptInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
         "error_type",
         "error",
         "folded_traceback",
+        "folded_log",
     )
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Show logs to those who may see arguments: helpers log what they were called with."""
+        is_reader = request.user.has_perm("tasks_app.view_outcome_arguments")
+        return [name for name in self.fields if is_reader or name != "folded_log"]
 
     @admin.display(description="run time")
     def run_time(self, attempt: Attempt) -> str:
@@ -221,6 +227,15 @@ class AttemptInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
             "<details><summary>{}</summary><pre>{}</pre></details>",
             _shortened(attempt.traceback.strip().rpartition("\n")[2], LINE),
             attempt.traceback,
+        )
+
+    @admin.display(description="log")
+    def folded_log(self, attempt: Attempt) -> Any:
+        if not attempt.log:
+            return NOTHING
+        lines = attempt.log.count("\n") + 1
+        return format_html(
+            "<details><summary>{} lines</summary><pre>{}</pre></details>", lines, attempt.log
         )
 
 

@@ -6,6 +6,7 @@ reads `TASKS_APP`. Spans may be given as seconds or as `timedelta`. Unknown name
 check (`tasks_app.E025`), not an error here: a typo must not stop a running site.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -36,6 +37,17 @@ def _positive(value: Any) -> int:
         msg = "must be a whole number of at least 1"
         raise ValueError(msg)
     return value
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        msg = "must be a whole number"
+        raise ValueError(msg)
+    return value
+
+
+def _path(value: Any) -> str:
+    return str(os.fspath(value))
 
 
 def _switch(value: Any) -> bool:
@@ -147,6 +159,12 @@ SETTINGS: Mapping[str, Setting] = {
         True,  # noqa: FBT003
         _switch,
         "Flower commands neither workers nor tasks, unless its own option `read_only` says so.",
+    ),
+    "KEEP_LOG_LINES": Setting(
+        200, _count, "Last lines of each run kept with its attempt; 0: none."
+    ),
+    "LOG_LEVELS_FILE": Setting(
+        "", _path, "Where `tasks loglevel` leaves its wish; empty: in the host's temporary folder."
     ),
     "RELAY_IN_WORKER": Setting(True, _switch, "Run a relay inside every worker."),  # noqa: FBT003
 }

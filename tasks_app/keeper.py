@@ -110,7 +110,7 @@ class Keeper:
             run.renewed_age = run.age
             crash_point("renew.after")
             if progress is not None and signals.progressed.has_listeners():
-                signals.progressed.send_robust(Outcome, outcome=run.outcome)
+                signals.progressed.send_robust(Outcome, outcome=run.outcome, progress=progress)
 
     def _is_overdue(self, run: Run) -> bool:
         """Tell whether the hard limit has passed: such a run gets no more time."""

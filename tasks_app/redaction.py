@@ -73,7 +73,7 @@ def mask_arguments(
     known = _keyword_names(options.signature) or kwargs.keys()
     masked_kwargs = _mask({key: kwargs[key] if key in known else MASK for key in kwargs}, names)
     secrets = secret_texts(task_name, args, kwargs)
-    return _scrub_leaves(masked_args, secrets), _scrub_leaves(masked_kwargs, secrets)
+    return scrub_leaves(masked_args, secrets), scrub_leaves(masked_kwargs, secrets)
 
 
 def mask_result(task_name: str, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> Any:
@@ -82,7 +82,7 @@ def mask_result(task_name: str, args: Sequence[Any], kwargs: Mapping[str, Any], 
     if options is None:
         return None if result is None else MASK
     secrets = secret_texts(task_name, args, kwargs)
-    return _scrub_leaves(_mask(result, options.secret_names), secrets)
+    return scrub_leaves(_mask(result, options.secret_names), secrets)
 
 
 def presentable_result(
@@ -131,6 +131,17 @@ def scrub(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
+def scrub_leaves(value: Any, secrets: Sequence[str]) -> Any:
+    """Return a copy of a value with every secret in it, at any depth, replaced by `***`."""
+    if isinstance(value, Mapping):
+        return {key: scrub_leaves(item, secrets) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [scrub_leaves(item, secrets) for item in value]
+    if isinstance(value, str):
+        return scrub(value, secrets)
+    return MASK if str(value) in secrets else value
+
+
 def _positional_names(signature: inspect.Signature, count: int) -> Iterator[str]:
     rest = ""
     names: list[str] = []
@@ -155,16 +166,6 @@ def _mask(value: Any, names: frozenset[str]) -> Any:
     if isinstance(value, list | tuple):
         return [_mask(item, names) for item in value]
     return value
-
-
-def _scrub_leaves(value: Any, secrets: Sequence[str]) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _scrub_leaves(item, secrets) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_scrub_leaves(item, secrets) for item in value]
-    if isinstance(value, str):
-        return scrub(value, secrets)
-    return MASK if str(value) in secrets else value
 
 
 def _spellings(value: Any) -> Iterator[str]:

@@ -14,6 +14,7 @@ from django.dispatch import Signal
 enqueued = Signal()
 announced = Signal()
 started = Signal()
+#: Also `progress` (`tasks_app.models.Progress`).
 progressed = Signal()
 #: A run ended with an exception and its attempt is about to be written: also `run`
 #: (`tasks_app.runs.Run`), `error` and `is_final` (bool: no other attempt follows). Sent before the

@@ -17,13 +17,13 @@ from tasks_app import (
     command_ids,
     context,
     declare,
-    logs,
     models,
     outcomes,
     worker_steps,
 )
 from tasks_app.celery import app
 from tasks_app.integrations import ID_PACKAGES, sentry
+from tasks_app.logs import kept, lifecycle, programs
 
 
 def connect() -> None:
@@ -32,7 +32,9 @@ def connect() -> None:
     models.acts.replay = declare.replay
     models.acts.run_now = outcomes.run_now
     worker_steps.prepare(app)
-    logs.connect()
+    lifecycle.connect()
+    kept.connect()
+    programs.connect()
     sentry.connect()
     command_ids.connect()
     context.foreign[:] = [

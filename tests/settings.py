@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import sentry_sdk
 
+from tasks_app.logs import dict_config
 from tests.servers.session import broker_url, chosen_database, database_url, files
 
 #: Where the embedded broker keeps its files when the database is a server.
@@ -111,6 +112,10 @@ CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 3
 #: Options of Sentry, as JSON, for a worker whose events a test receives.
 if sentry := os.environ.get("TASKS_TEST_SENTRY"):
     sentry_sdk.init(**json.loads(sentry))
+
+#: Arguments of `dict_config`, as JSON, for a process whose log a test reads.
+if logging := os.environ.get("TASKS_TEST_LOGGING"):
+    LOGGING = dict_config(**json.loads(logging))
 
 #: Settings of the app that one test run or one worker changes, as JSON.
 TASKS_APP: dict[str, Any] = json.loads(os.environ.get("TASKS_TEST_SETTINGS", "{}"))

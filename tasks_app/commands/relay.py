@@ -15,6 +15,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connections
 
 from tasks_app.celery import app
+from tasks_app.logs import levels
 from tasks_app.relay import Relay
 from tasks_app.trouble import missing_tables
 
@@ -36,6 +37,7 @@ def run(command: BaseCommand, options: Mapping[str, Any]) -> None:
     # A relay that does not know a task would give its outcomes up one day.
     app.loader.import_default_modules()
     relay = Relay(app)
+    levels.watch()
     if options["once"]:
         _run_once(command, relay)
     else:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
+import logging
 import os
 import signal
+import threading
 import time
 from typing import Any, NoReturn
 
@@ -224,3 +227,19 @@ def die(key: str, times: int) -> None:
     record(key)
     if len(trail.left(key)) <= times:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def speak(key: str, mood: str, password: str = "") -> str:
+    """Write lines in each way that helpers write lines, then end as told."""
+    logging.getLogger("tests.helpers").info("speaking of %s with %s", key, password)
+    logging.getLogger("tests.helpers").debug("muttering of %s", key)
+    print(f"printing {key}")  # noqa: T201 - some helpers do
+    context = contextvars.copy_context()
+    other = threading.Thread(
+        target=context.run, args=(logging.getLogger("tests.thread").info, "aside of %s", key)
+    )
+    other.start()
+    other.join()
+    if mood == "fail" or (mood == "retry" and current.attempt == 1):
+        raise ValueError(f"cannot speak of {key}")
+    return key

@@ -15,7 +15,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 from django.utils.connection import ConnectionDoesNotExist
 
-from tasks_app.commands import cancel, doctor, listing, prune, relay, retry, show
+from tasks_app.commands import cancel, doctor, listing, loglevel, prune, relay, retry, show
 from tasks_app.commands.celery_command import CeleryCommand, beat, flower, worker
 from tasks_app.exceptions import TasksAppError
 from tasks_app.trouble import explain
@@ -44,6 +44,7 @@ SUB_COMMANDS: Mapping[str, SubCommand] = {
     "retry": retry,
     "cancel": cancel,
     "prune": prune,
+    "loglevel": loglevel,
 }
 
 #: Exit code after Ctrl+C, as shells have it.
