@@ -6,7 +6,7 @@ costs time only. Nothing here touches the database. Publishing is the relay's al
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Self
 
@@ -15,13 +15,18 @@ from kombu import Connection
 from kombu.exceptions import KombuError
 from kombu.utils.json import dumps
 
+from tasks_app import context
 from tasks_app.arguments import decode
 from tasks_app.crash_points import crash_point
 from tasks_app.models import Outcome
 from tasks_app.redaction import mask_arguments
+from tasks_app.surroundings import surrounded
 
 #: Header that marks a message as a doorbell: its outcome's row exists.
 DOORBELL = "tasks_app_doorbell"
+
+#: What stands around the publishing of each message; integrations add theirs.
+surroundings: list[Callable[[Outcome], AbstractContextManager[None] | None]] = []
 
 #: Longest masked text of arguments in a message, in characters.
 SHOWN = 1024
@@ -126,14 +131,15 @@ class Publisher:
             raise BrokerDown(str(error) or type(error).__name__) from error
 
     def _send(self, producer: Any, outcome: Outcome) -> None:
-        self.app.amqp.send_task_message(
-            producer,
-            outcome.task_name,
-            self._message(outcome),
-            queue=outcome.queue,
-            declare=(),
-            retry=False,
-        )
+        with surrounded(surroundings, outcome):
+            self.app.amqp.send_task_message(
+                producer,
+                outcome.task_name,
+                self._message(outcome),
+                queue=outcome.queue,
+                declare=(),
+                retry=False,
+            )
 
     def close(self) -> None:
         """Drop the connection without waiting for the other side."""
@@ -175,6 +181,7 @@ class Publisher:
             kwargsrepr=repr(kwargs)[:SHOWN],
             create_sent_event=self.app.conf.task_send_sent_event,
         )
+        message.headers.update(context.trace_headers(outcome.trace_context))
         message.headers.update(options.get("headers") or {})
         message.headers[DOORBELL] = outcome.fence
         return message

@@ -47,6 +47,8 @@ class Failure:
     sentry_event_id: str = ""
     #: The last lines of the run's log.
     log: str = ""
+    #: What the outcome's row keeps for its next attempt; None: what it has.
+    trace_context: str | None = None
 
 
 class _Identity:

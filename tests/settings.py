@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -108,6 +109,10 @@ CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 3
 #: Options of Sentry, as JSON, for a worker whose events a test receives.
 if sentry := os.environ.get("TASKS_TEST_SENTRY"):
     sentry_sdk.init(**json.loads(sentry))
+
+#: Where a worker sends its spans, as JSON, for one whose traces a test receives.
+if receiver := os.environ.get("TASKS_TEST_OTLP"):
+    import_module("tests.tracing").set_up(receiver)
 
 #: Settings of the app that one test run or one worker changes, as JSON.
 TASKS_APP: dict[str, Any] = json.loads(os.environ.get("TASKS_TEST_SETTINGS", "{}"))
