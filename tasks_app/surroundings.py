@@ -24,7 +24,7 @@ def surrounded(
     by: Iterable[Callable[[Subject], Surrounding | None]], subject: Subject
 ) -> Surrounding:
     """Return a block inside what stands around an act, outermost first."""
-    made = [found for surround in by if (found := _make(surround, subject)) is not None]
+    made = [(each, found) for each in by if (found := _make(each, subject)) is not None]
     return _entered(made, subject) if made else _NOTHING
 
 
@@ -39,21 +39,21 @@ def _make(
 
 
 @contextmanager
-def _entered(surroundings: Sequence[Surrounding], subject: object) -> Iterator[None]:
+def _entered(made: Sequence[tuple[object, Surrounding]], subject: object) -> Iterator[None]:
     with ExitStack() as stack:
-        for surrounding in surroundings:
-            stack.enter_context(_harmless(surrounding, subject))
+        for surround, surrounding in made:
+            stack.enter_context(_harmless(surround, surrounding, subject))
         yield
 
 
 @contextmanager
-def _harmless(surrounding: Surrounding, subject: object) -> Iterator[None]:
+def _harmless(surround: object, surrounding: Surrounding, subject: object) -> Iterator[None]:
     """Enter and leave one surrounding; its errors are logged."""
     with ExitStack() as inner:
         try:
             inner.enter_context(surrounding)
         except Exception:
-            logger.exception("%s goes on without %r", subject, surrounding)
+            logger.exception("%s goes on without what %r adds", subject, surround)
         left = inner.pop_all()
     try:
         yield
@@ -61,4 +61,4 @@ def _harmless(surrounding: Surrounding, subject: object) -> Iterator[None]:
         try:
             left.close()
         except Exception:
-            logger.exception("%r failed after %s", surrounding, subject)
+            logger.exception("%r failed after %s", surround, subject)
