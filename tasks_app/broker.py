@@ -19,6 +19,7 @@ from tasks_app import context
 from tasks_app.arguments import decode
 from tasks_app.crash_points import crash_point
 from tasks_app.models import Outcome
+from tasks_app.options import TaskOptions
 from tasks_app.redaction import mask_arguments
 from tasks_app.surroundings import surrounded
 
@@ -55,6 +56,14 @@ def task_queue(task_name: str, wanted: str | None) -> str:
         if queue is not None:
             return str(getattr(queue, "name", queue))
     return str(app.conf.task_default_queue)
+
+
+def known_queues(tasks: Mapping[str, TaskOptions]) -> frozenset[str]:
+    """Return the queues that Celery's settings and the tasks' declarations name."""
+    set_up = current_app.conf.task_queues or ()
+    named = {str(getattr(queue, "name", queue)) for queue in set_up}
+    declared = {task_queue(name, options.queue) for name, options in tasks.items()}
+    return frozenset({str(current_app.conf.task_default_queue), *named, *declared})
 
 
 def bounded_connection(app: Celery) -> Connection:

@@ -9,6 +9,7 @@ check (`tasks_app.E025`), not an error here: a typo must not stop a running site
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -49,6 +50,18 @@ def _text(value: Any) -> str:
         msg = "must be a non-empty string"
         raise ValueError(msg)
     return value
+
+
+def _token(value: Any) -> str | None:
+    shortest = 16
+    if value is not None and (not isinstance(value, str) or len(value) < shortest):
+        msg = f"must be None or a text of at least {shortest} characters"
+        raise ValueError(msg)
+    return value
+
+
+def _path(value: Any) -> Path | None:
+    return None if value is None else Path(value)
 
 
 def _names(value: Any) -> frozenset[str]:
@@ -115,6 +128,11 @@ SETTINGS: Mapping[str, Setting] = {
         _switch,
         "Obey remote control, and run Celery's own tasks, whoever sent them.",
     ),
+    "METRICS_TOKEN": Setting(
+        None, _token, "Bearer token that opens the metrics; None: staff who may see outcomes only."
+    ),
+    "METRICS_INTERVAL": Setting(15, _positive_span, "How often outcomes are counted for metrics."),
+    "LIVENESS_FILE": Setting(None, _path, "File that a living worker touches every few seconds."),
     "RELAY_IN_WORKER": Setting(True, _switch, "Run a relay inside every worker."),  # noqa: FBT003
 }
 

@@ -86,6 +86,7 @@ def _success(*progress: str) -> Prepared:
             state=AttemptState.SUCCEEDED,
             worker=_slot("worker"),
             started_at=_slot("started_at"),
+            due_at=_slot("due_at", "run_at"),
             log=Slot("log", cast("Field[Any, Any]", Attempt._meta.get_field("log"))),
         ),
     )
@@ -155,6 +156,7 @@ def succeed(
         number=lease.number,
         worker=lease.worker,
         started_at=lease.started_at,
+        due_at=lease.due_at,
         result_json=result_json,
         result_omitted=omitted,
         log=log,
@@ -356,6 +358,7 @@ def _record(lease: Lease, number: int, ending: AttemptState, failure: Failure = 
         state=ending,
         worker=lease.worker,
         started_at=lease.started_at,
+        due_at=lease.due_at,
         error_type=failure.error_type,
         error=failure.error,
         traceback=failure.traceback,
