@@ -2,13 +2,14 @@
 
 import argparse
 
-from benchmarks import drain, enqueue, latency, logging, losses
+from benchmarks import drain, enqueue, latency, logging, losses, metrics
 
 
 def main() -> None:
     """Read the command line and run what it names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("benchmark", choices=("drain", "enqueue", "latency", "logging", "losses"))
+    benchmarks = ("drain", "enqueue", "latency", "logging", "losses", "metrics")
+    parser.add_argument("benchmark", choices=benchmarks)
     parser.add_argument("--tasks", type=int, help="calls per contestant and round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1, help="of the faults of losses")
@@ -25,6 +26,8 @@ def main() -> None:
         logging.run(given.only or logging.PARTS, given.tasks or 20_000, given.rounds)
     elif given.benchmark == "latency":
         latency.run(given.only or latency.BROKERS, given.tasks or 2_000, given.rounds)
+    elif given.benchmark == "metrics":
+        metrics.run(given.tasks or 1_000_000, given.rounds)
     else:
         enqueue.run(given.only or enqueue.CONTESTANTS, given.tasks or 10_000, given.rounds)
 

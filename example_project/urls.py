@@ -1,4 +1,4 @@
-"""The desk at the root, the admin beside it."""
+"""The desk at the root, the admin and the pages for monitors beside it."""
 
 from django.contrib import admin
 from django.urls import include, path
@@ -6,4 +6,5 @@ from django.urls import include, path
 urlpatterns = [
     path("", include("example_project.dispatch.urls")),
     path("admin/", admin.site.urls),
+    path("tasks/", include("tasks_app.urls")),
 ]

@@ -6,7 +6,7 @@ costs time only. Nothing here touches the database. Publishing is the relay's al
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Self
 
@@ -15,13 +15,19 @@ from kombu import Connection
 from kombu.exceptions import KombuError
 from kombu.utils.json import dumps
 
+from tasks_app import context
 from tasks_app.arguments import decode
 from tasks_app.crash_points import crash_point
 from tasks_app.models import Outcome
+from tasks_app.options import TaskOptions
 from tasks_app.redaction import mask_arguments
+from tasks_app.surroundings import surrounded
 
 #: Header that marks a message as a doorbell: its outcome's row exists.
 DOORBELL = "tasks_app_doorbell"
+
+#: What stands around the publishing of each message; integrations add theirs.
+surroundings: list[Callable[[Outcome], AbstractContextManager[None] | None]] = []
 
 #: Longest masked text of arguments in a message, in characters.
 SHOWN = 1024
@@ -50,6 +56,14 @@ def task_queue(task_name: str, wanted: str | None) -> str:
         if queue is not None:
             return str(getattr(queue, "name", queue))
     return str(app.conf.task_default_queue)
+
+
+def known_queues(tasks: Mapping[str, TaskOptions]) -> frozenset[str]:
+    """Return the queues that Celery's settings and the tasks' declarations name."""
+    set_up = current_app.conf.task_queues or ()
+    named = {str(getattr(queue, "name", queue)) for queue in set_up}
+    declared = {task_queue(name, options.queue) for name, options in tasks.items()}
+    return frozenset({str(current_app.conf.task_default_queue), *named, *declared})
 
 
 def bounded_connection(app: Celery) -> Connection:
@@ -126,14 +140,15 @@ class Publisher:
             raise BrokerDown(str(error) or type(error).__name__) from error
 
     def _send(self, producer: Any, outcome: Outcome) -> None:
-        self.app.amqp.send_task_message(
-            producer,
-            outcome.task_name,
-            self._message(outcome),
-            queue=outcome.queue,
-            declare=(),
-            retry=False,
-        )
+        with surrounded(surroundings, outcome):
+            self.app.amqp.send_task_message(
+                producer,
+                outcome.task_name,
+                self._message(outcome),
+                queue=outcome.queue,
+                declare=(),
+                retry=False,
+            )
 
     def close(self) -> None:
         """Drop the connection without waiting for the other side."""
@@ -175,6 +190,7 @@ class Publisher:
             kwargsrepr=repr(kwargs)[:SHOWN],
             create_sent_event=self.app.conf.task_send_sent_event,
         )
+        message.headers.update(context.trace_headers(outcome.trace_context))
         message.headers.update(options.get("headers") or {})
         message.headers[DOORBELL] = outcome.fence
         return message

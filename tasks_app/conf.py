@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -83,6 +84,18 @@ def _address(value: Any) -> str | None:
         raise ValueError(msg)
     _ = parts.port  # raises where it is no number
     return str(value)
+
+
+def _token(value: Any) -> str | None:
+    shortest = 16
+    if value is not None and (not isinstance(value, str) or len(value) < shortest):
+        msg = f"must be None or a text of at least {shortest} characters"
+        raise ValueError(msg)
+    return value
+
+
+def _file(value: Any) -> Path | None:
+    return None if value is None else Path(value)
 
 
 def _names(value: Any) -> frozenset[str]:
@@ -166,6 +179,11 @@ SETTINGS: Mapping[str, Setting] = {
     "LOG_LEVELS_FILE": Setting(
         "", _path, "Where `tasks loglevel` leaves its wish; empty: in the host's temporary folder."
     ),
+    "METRICS_TOKEN": Setting(
+        None, _token, "Bearer token that opens the metrics; None: staff who may see outcomes only."
+    ),
+    "METRICS_INTERVAL": Setting(15, _positive_span, "How often outcomes are counted for metrics."),
+    "LIVENESS_FILE": Setting(None, _file, "File that a living worker touches every few seconds."),
     "RELAY_IN_WORKER": Setting(True, _switch, "Run a relay inside every worker."),  # noqa: FBT003
 }
 

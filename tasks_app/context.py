@@ -9,7 +9,7 @@ that they have set is ours where we have none, and theirs is ours while we have 
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -26,6 +26,9 @@ _find_owner: ContextVar["Callable[[], Any] | None"] = ContextVar(
     "tasks_app_find_owner", default=None
 )
 
+
+#: Where a row's trace context has the headers of its last attempt; no header is called so.
+PREVIOUS = "previous attempt"
 
 #: Writers of propagation headers, such as `traceparent`; integrations add theirs.
 injectors: list[Callable[[MutableMapping[str, str]], None]] = []
@@ -106,7 +109,18 @@ def trace_context() -> str:
 
 def trace_headers(text: str) -> dict[str, str]:
     """Return the propagation headers that `trace_context` put into a row."""
-    return json.loads(text) if text else {}
+    kept = json.loads(text) if text else {}
+    return {name: value for name, value in kept.items() if isinstance(value, str)}
+
+
+def with_previous_headers(text: str, headers: Mapping[str, str]) -> str:
+    """Return a row's trace context with the headers of the attempt that is about to end."""
+    return json.dumps({**trace_headers(text), PREVIOUS: dict(headers)})
+
+
+def previous_headers(text: str) -> dict[str, str]:
+    """Return the headers of the attempt before, empty for a first one."""
+    return json.loads(text).get(PREVIOUS, {}) if text else {}
 
 
 @contextmanager

@@ -5,8 +5,8 @@ After the commit the outcome is due and the relay rings for it; after a rollback
 happened. This is the only module that makes outcomes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -28,6 +28,7 @@ from tasks_app.models import Outcome, outcome_uuid
 from tasks_app.options import TaskOptions, read_priority, read_queue
 from tasks_app.redaction import secret_texts
 from tasks_app.statements import BATCH, copies, insert_copies
+from tasks_app.surroundings import surrounded
 from tasks_app.uuid7 import uuid7
 
 When = datetime | timedelta | float
@@ -67,6 +68,22 @@ class Call:
     options: CallOptions = PLAIN
 
 
+@dataclass(slots=True)
+class Wish:
+    """Calls of one task that are being enqueued, as their surroundings see them."""
+
+    task_name: str
+    size: int = 1
+    #: The outcome, or the first of many; None until it is known.
+    outcome: Outcome | None = None
+    #: Why nothing was enqueued.
+    error: BaseException | None = None
+
+
+#: What stands around every enqueue, outermost first; integrations add theirs.
+surroundings: list[Callable[[Wish], AbstractContextManager[None] | None]] = []
+
+
 def enqueue(call: Call) -> Outcome:
     """
     Record the wish to run a task: one INSERT, two with an idempotency key.
@@ -82,6 +99,24 @@ def enqueue(call: Call) -> Outcome:
         ConfigurationError: an option of the call is none.
         IdempotencyConflict: the key belongs to a call with other arguments.
     """
+    if not surroundings:
+        return _enqueue(call)
+    with _told(Wish(call.task_name)) as wish:
+        wish.outcome = _enqueue(call)
+    return wish.outcome
+
+
+@contextmanager
+def _told(wish: Wish) -> Iterator[Wish]:
+    with surrounded(surroundings, wish):
+        try:
+            yield wish
+        except BaseException as error:
+            wish.error = error
+            raise
+
+
+def _enqueue(call: Call) -> Outcome:
     outcome = _build(call)
     key = _key_of(call, outcome)
     own_id = call.options.task_id is not None
@@ -119,11 +154,18 @@ def enqueue_many(
         TypeError, InvalidArgument, IdempotencyConflict: nothing is written then.
     """
     calls = [Call(task_name, task, args, kwargs, options) for args, kwargs in given]
+    if not surroundings or not calls:
+        return _enqueue_many(calls)
+    with _told(Wish(task_name, len(calls))) as wish:
+        return _enqueue_many(calls, wish)
+
+
+def _enqueue_many(calls: Sequence[Call], wish: Wish | None = None) -> list[UUID]:
     texts = [_encode(call) for call in calls]
     ids = [uuid7() for _ in calls]
     key_texts = [_key_text(call) for call in calls]
     keys = {
-        place: Key(task_name, key, arguments.digest(*texts[place]), ids[place])
+        place: Key(calls[place].task_name, key, arguments.digest(*texts[place]), ids[place])
         for place, key in enumerate(key_texts)
         if key is not None
     }
@@ -132,6 +174,8 @@ def enqueue_many(
         new = [place for place in range(len(calls)) if place not in existing]
         if new:
             shared = _blank(calls[0], ids[0])
+            if wish is not None:
+                wish.outcome = shared
             columns: dict[str, Sequence[Any]] = {
                 "id": [ids[place] for place in new],
                 "args_json": [texts[place][0] for place in new],
@@ -166,6 +210,14 @@ def replay(outcome: Outcome, task: TaskOptions, owner: Any = None) -> Outcome:
     if not _has_ended(outcome):
         msg = f"{outcome} is {outcome.state}; only a final outcome can be replayed."
         raise ValueError(msg)
+    if not surroundings:
+        return _replay(outcome, task, owner)
+    with _told(Wish(outcome.task_name)) as wish:
+        wish.outcome = _replay(outcome, task, owner)
+    return wish.outcome
+
+
+def _replay(outcome: Outcome, task: TaskOptions, owner: Any) -> Outcome:
     options = CallOptions(
         queue=outcome.queue,
         priority=outcome.priority,

@@ -27,6 +27,8 @@ class Lease:
     number: int
     worker: str
     started_at: datetime
+    #: Since when the run could have begun.
+    due_at: datetime
 
     @classmethod
     def of(cls, outcome: "Outcome") -> "Lease":
@@ -34,7 +36,14 @@ class Lease:
         if outcome.claimed_at is None:
             msg = f"{outcome} is {outcome.state}: only a running outcome has a lease."
             raise ValueError(msg)
-        return cls(outcome.id, outcome.fence, outcome.attempt, outcome.worker, outcome.claimed_at)
+        return cls(
+            outcome.id,
+            outcome.fence,
+            outcome.attempt,
+            outcome.worker,
+            outcome.claimed_at,
+            outcome.run_at,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +56,8 @@ class Failure:
     sentry_event_id: str = ""
     #: The last lines of the run's log.
     log: str = ""
+    #: What the outcome's row keeps for its next attempt; None: what it has.
+    trace_context: str | None = None
 
 
 class _Identity:

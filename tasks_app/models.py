@@ -368,6 +368,8 @@ class Attempt(models.Model):
     fence = models.BigIntegerField()
     state = models.CharField(max_length=16)
     worker = models.CharField(max_length=255)
+    #: Since when it could have begun; null where older code has written it.
+    due_at = models.DateTimeField(null=True)
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(db_default=DatabaseNow())
     #: Dotted path of the exception's class; empty where none was raised.
@@ -428,6 +430,41 @@ class Chord(models.Model):
 
     def __str__(self) -> str:
         return f"chord {self.id}: {self.succeeded} of {self.size}"
+
+
+class Stock(models.Model):
+    """What was counted for the metrics: one row, written by `stock.py` alone."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True)
+    #: Whoever counts next begins no earlier.
+    next_at = models.DateTimeField(db_default=DatabaseNow())
+    #: When the last count began; null before the first one.
+    taken_at = models.DateTimeField(null=True)
+    #: `totals_json` has the outcomes that finished up to here, and the attempts with these ids.
+    counted_until = models.DateTimeField(null=True)
+    attempts_until = models.BigIntegerField(default=0)
+    #: Counts as JSON text: what is settled, and what may still change.
+    totals_json = models.TextField(default="{}")
+    recent_json = models.TextField(default="{}")
+
+    objects = RecordManager()
+
+    def __str__(self) -> str:
+        return f"stock of {self.taken_at}"
+
+
+class Heartbeat(models.Model):
+    """A long-running process, and when it last said that it lives."""
+
+    name = models.CharField(max_length=255, primary_key=True)
+    #: `worker`, `relay` or `beat`.
+    kind = models.CharField(max_length=16)
+    seen_at = models.DateTimeField(db_default=DatabaseNow(), db_index=True)
+
+    objects = RecordManager()
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
 
 
 def outcome_uuid(value: Any) -> UUID | None:

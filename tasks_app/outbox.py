@@ -5,9 +5,9 @@ No row is ever announced for good: each announcement moves `announce_at` ahead, 
 worker claims the row it comes due again. Nothing here talks to a broker.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
@@ -69,6 +69,39 @@ def waiting_queues() -> list[str]:
         queues.append(queue)
         queue = pending.filter(queue__gt=queue).values_list("queue", flat=True).first()
     return queues
+
+
+def oldest_unannounced(queues: Iterable[str]) -> dict[str, datetime]:
+    """Return since when each queue's oldest due row has waited for its bell, in one statement."""
+    pending = Outcome.objects.filter(state=State.PENDING, announce_at__lte=DatabaseNow())
+    parts = [
+        pending.filter(queue=queue, priority=priority)
+        .order_by("announce_at")
+        .values_list("queue", "announce_at")[:1]
+        for queue in sorted(queues)
+        for priority in PRIORITIES
+    ]
+    found: dict[str, datetime] = {}
+    for queue, announce_at in _together(parts):
+        found[queue] = min(found.get(queue, announce_at), announce_at)
+    return found
+
+
+def _together(parts: Sequence[QuerySet[Any, Any]]) -> Iterator[Any]:
+    """Yield the rows of many short queries, each of which the index answers by itself."""
+    connection = connections[conf.DATABASE]
+    statements, params = [], []
+    for place, part in enumerate(parts):
+        sql, values = part.query.get_compiler(connection=connection).as_sql()
+        statements.append(f"SELECT * FROM ({sql}) AS p{place}")  # noqa: S608 - Django wrote it
+        params += values
+    if not parts:
+        return
+    convert = parts[0].query.get_compiler(connection=connection)
+    convert.setup_query()
+    with connection.cursor() as cursor:
+        cursor.execute(" UNION ALL ".join(statements), params)
+        yield from convert.results_iter([cursor.fetchall()])
 
 
 def in_flight(queue: str) -> int:

@@ -86,6 +86,7 @@ def _success(*progress: str) -> Prepared:
             state=AttemptState.SUCCEEDED,
             worker=_slot("worker"),
             started_at=_slot("started_at"),
+            due_at=_slot("due_at", "run_at"),
             log=Slot("log", cast("Field[Any, Any]", Attempt._meta.get_field("log"))),
         ),
     )
@@ -155,6 +156,7 @@ def succeed(
         number=lease.number,
         worker=lease.worker,
         started_at=lease.started_at,
+        due_at=lease.due_at,
         result_json=result_json,
         result_omitted=omitted,
         log=log,
@@ -189,15 +191,15 @@ def retry(lease: Lease, delay: timedelta, failure: Failure = NO_FAILURE) -> Stat
     return _give_back(lease, AttemptState.RETRIED, delay, failure, error=failure.error)
 
 
-def snooze(lease: Lease, delay: timedelta, log: str = "") -> State:
-    """Running → pending without costing the attempt; see `retry`."""
-    left = Failure(log=log)
+def snooze(lease: Lease, delay: timedelta, failure: Failure = NO_FAILURE) -> State:
+    """Running → pending without costing the attempt, or telling of an error; see `retry`."""
+    left = _without_error(failure)
     return _give_back(lease, AttemptState.SNOOZED, delay, left, attempt=lease.number - 1)
 
 
-def release(lease: Lease, delay: timedelta = timedelta(0), log: str = "") -> State:
+def release(lease: Lease, delay: timedelta = timedelta(0), failure: Failure = NO_FAILURE) -> State:
     """Running → pending because the worker stops; costs no attempt; see `retry`."""
-    left = Failure(log=log)
+    left = _without_error(failure)
     return _give_back(lease, AttemptState.RELEASED, delay, left, attempt=lease.number - 1)
 
 
@@ -325,6 +327,8 @@ def _give_back(
 ) -> State:
     """Leave running for pending, or for cancelled where that was asked for."""
     due = DatabaseNow() + delay if delay else DatabaseNow()
+    if failure.trace_context is not None:
+        values["trace_context"] = failure.trace_context
     back = update_one(
         _held(lease).filter(guard, cancel_requested_at__isnull=True),
         state=State.PENDING,
@@ -342,6 +346,10 @@ def _give_back(
     return State.PENDING if back else State.CANCELLED
 
 
+def _without_error(failure: Failure) -> Failure:
+    return Failure(log=failure.log, trace_context=failure.trace_context)
+
+
 def _record(lease: Lease, number: int, ending: AttemptState, failure: Failure = NO_FAILURE) -> None:
     Attempt.objects.create(
         outcome_id=lease.outcome_id,
@@ -350,6 +358,7 @@ def _record(lease: Lease, number: int, ending: AttemptState, failure: Failure = 
         state=ending,
         worker=lease.worker,
         started_at=lease.started_at,
+        due_at=lease.due_at,
         error_type=failure.error_type,
         error=failure.error,
         traceback=failure.traceback,

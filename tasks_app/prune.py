@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from tasks_app import stock
 from tasks_app.clock import DatabaseNow
 from tasks_app.conf import conf
 from tasks_app.crash_points import crash_point
 from tasks_app.models import Attempt, Chord, IdempotencyKey, Outcome
 from tasks_app.states import FINAL
+from tasks_app.transience import pessimistic
 
 #: Rows per transaction.
 BATCH = 500
@@ -53,7 +55,8 @@ def _delete_batch(rows: QuerySet[Outcome]) -> int:
     ids = list(rows.order_by("finished_at").values_list("pk", flat=True)[:BATCH])
     if not ids:
         return 0
-    with transaction.atomic(using=conf.DATABASE):
+    with pessimistic(), transaction.atomic(using=conf.DATABASE):
+        stock.forget(ids)
         Attempt.objects.filter(outcome_id__in=ids)._raw_delete(conf.DATABASE)
         IdempotencyKey.objects.filter(outcome_id__in=ids)._raw_delete(conf.DATABASE)
         Outcome.objects.filter(replay_of__in=ids).update(replay_of=None)

@@ -7,6 +7,7 @@ costs the wait until the rows come due again; one that dies after the publish co
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -67,6 +68,8 @@ class Relay:
         self.housekeeper = rescue.Housekeeper(app)
         self.roll_call = RollCall()
         self._broken: dict[str, int] = {}
+        #: When the last look began, on this process' clock.
+        self.turned_at = time.monotonic()
         self._stopping = threading.Event()
 
     def run_once(self) -> Counts:
@@ -107,6 +110,7 @@ class Relay:
         self._stopping.set()
 
     def _turn(self, wakeup: Wakeup) -> None:
+        self.turned_at = time.monotonic()
         wakeup.before_look()
         counts = self._attempt("database", self._look) or Counts()
         if self._broken:

@@ -5,11 +5,10 @@ A contextvar holds it, so `current` works in threads, coroutines and nested call
 """
 
 import ctypes
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import cached_property
 from typing import Any
@@ -18,12 +17,11 @@ from tasks_app.broker import call_options
 from tasks_app.leases import Lease
 from tasks_app.models import Outcome, Progress
 from tasks_app.redaction import secret_texts
-
-logger = logging.getLogger(__name__)
+from tasks_app.surroundings import surrounded
 
 _running: ContextVar["Run | None"] = ContextVar("tasks_app_run", default=None)
 
-Surround = Callable[["Run"], AbstractContextManager[None]]
+Surround = Callable[["Run"], AbstractContextManager[None] | None]
 
 #: What stands around every run, from its claim to the signal of its end, outermost first;
 #: integrations add theirs. Their errors are logged and change nothing. They learn from signals how
@@ -54,9 +52,14 @@ class Run:
         self.sentry_event_id = ""
         #: Returns the last lines of this run's log; whoever keeps them sets it.
         self.read_log: Callable[[], str] = str
+        #: What the row is to keep for its next attempt; None: what it has.
+        self.trace_context: str | None = None
         self._progress: Progress | None = None
         self._thread = 0
         self._lock = threading.Lock()
+
+    def __str__(self) -> str:
+        return f"the run of {self.outcome}"
 
     @cached_property
     def secrets(self) -> list[str]:
@@ -113,27 +116,7 @@ def entered(run: Run) -> Iterator[None]:
     """Make the run current for the block and enter its surroundings; leave both behind."""
     token = _running.set(run)
     try:
-        with ExitStack() as stack:
-            for surround in surroundings:
-                stack.enter_context(_surrounded(surround, run))
+        with surrounded(surroundings, run):
             yield
     finally:
         _running.reset(token)
-
-
-@contextmanager
-def _surrounded(surround: Surround, run: Run) -> Iterator[None]:
-    """Enter and leave one surrounding, neither of which may change the run's fate."""
-    with ExitStack() as inner:
-        try:
-            inner.enter_context(surround(run))
-        except Exception:
-            logger.exception("%s runs without what %r adds", run.outcome, surround)
-        left = inner.pop_all()
-    try:
-        yield
-    finally:
-        try:
-            left.close()
-        except Exception:
-            logger.exception("%r failed after %s had run", surround, run.outcome)

@@ -4,7 +4,7 @@ What is connected once the models are loaded: the only module that knows every l
 `models.Outcome` offers `cancel`, `replay` and `run_now`; the layers that do them lie above it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -25,6 +25,11 @@ from tasks_app.celery import app
 from tasks_app.integrations import ID_PACKAGES, sentry
 from tasks_app.logs import kept, lifecycle, programs
 
+#: Integrations that need a package of their own, by a module of that package.
+OPTIONAL: Mapping[str, str] = {
+    "opentelemetry.propagate": "tasks_app.integrations.opentelemetry",
+}
+
 
 def connect() -> None:
     """Connect methods, workers, log lines, request ids and system checks."""
@@ -40,13 +45,16 @@ def connect() -> None:
     context.foreign[:] = [
         import_module(f"tasks_app.integrations.{package}").FOREIGN_ID for package in id_packages()
     ]
+    for needed, integration in OPTIONAL.items():
+        if _is_installed(needed):
+            import_module(integration).connect()
     checks.register()
 
 
 def id_packages() -> Iterator[str]:
     """Return the packages with ids of requests that this project uses, as far as that shows."""
     yield from filter(_is_in_settings, ID_PACKAGES)
-    if find_spec("asgi_correlation_id") is not None:
+    if _is_installed("asgi_correlation_id"):
         yield "asgi_correlation_id"
 
 
@@ -55,3 +63,10 @@ def _is_in_settings(package: str) -> bool:
     return apps.is_installed(package) or any(
         path.startswith(f"{package}.") for path in settings.MIDDLEWARE
     )
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False

@@ -238,7 +238,12 @@ def _settle_failure(run: Run, options: TaskOptions, error: BaseException) -> Bas
         verdict = _verdict(error, outcome, options)
     is_final = verdict.act in {"fail", "stop"}
     signals.settling.send_robust(Outcome, outcome=outcome, run=run, error=error, is_final=is_final)
-    failure = replace(failure, sentry_event_id=run.sentry_event_id, log=run.read_log())
+    failure = replace(
+        failure,
+        sentry_event_id=run.sentry_event_id,
+        log=run.read_log(),
+        trace_context=run.trace_context,
+    )
 
     def act() -> State:
         if is_loss:
@@ -286,9 +291,9 @@ def _apply(run: Run, verdict: Verdict, failure: Failure) -> State:
         case "retry":
             return outcomes.retry(lease, verdict.delay, failure)
         case "snooze":
-            return outcomes.snooze(lease, verdict.delay, failure.log)
+            return outcomes.snooze(lease, verdict.delay, failure)
         case "release":
-            return outcomes.release(lease, log=failure.log)
+            return outcomes.release(lease, failure=failure)
         case "stop":
             outcomes.stop(lease, failure)
             return State.CANCELLED

@@ -7,12 +7,15 @@ what still runs when the worker stops is given back.
 """
 
 import logging
+import os
+import socket
 import threading
+import time
 from functools import partial
 from typing import Any
 
 from celery import Celery, bootsteps, current_app, signals
-from celery.concurrency import prefork
+from celery.concurrency import prefork, solo
 from celery.fixups.django import DjangoWorkerFixup  # type: ignore[attr-defined]  # left out of its stub
 from django.db import DatabaseError, connections
 from kombu.exceptions import OperationalError
@@ -24,6 +27,7 @@ from tasks_app.declare import OutcomeTask
 from tasks_app.forks import database_section
 from tasks_app.keeper import keeper
 from tasks_app.poison import PoisonStep
+from tasks_app.pulse import BEAT, Pulse, beat
 from tasks_app.relay import Relay
 from tasks_app.soft_shutdown import SoftShutdown, give_back
 from tasks_app.trouble import missing_tables
@@ -35,6 +39,9 @@ LAST_LOOK = 10
 
 #: Seconds between two looks of a worker for a broker that is away, at most.
 LONGEST_ABSENCE = 5
+
+#: Seconds between two notes that the worker's loop turns, and after which it hangs.
+LOOP, LONGEST_TURN = 2.0, 30.0
 
 #: Seconds for which task events gather; Celery's dispatcher sends them earlier when there are 24.
 GATHERING = 0.2
@@ -61,12 +68,13 @@ class RelayStep(bootsteps.StartStopStep):
         super().__init__(parent, **options)
         keeper.has_own_process = issubclass(parent.pool_cls, prefork.TaskPool)
         self.enabled = conf.RELAY_IN_WORKER
+        parent.relay = None
         self.relay: Relay | None = None
         self.thread: threading.Thread | None = None
 
     def start(self, parent: Any) -> None:
         _tell_missing_tables()
-        self.relay = Relay(parent.app)
+        self.relay = parent.relay = Relay(parent.app)
         self.thread = threading.Thread(target=self.relay.run, name="tasks_app-relay", daemon=True)
         self.thread.start()
 
@@ -79,6 +87,59 @@ class RelayStep(bootsteps.StartStopStep):
 
     def terminate(self, parent: Any) -> None:
         self.stop(parent)
+
+
+class PulseStep(bootsteps.StartStopStep):
+    """Beats, touches the liveness file and counts, beside the worker's own loop."""
+
+    requires = ("celery.worker.components:Pool", RelayStep)
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        # A solo pool's tasks run in the loop, which stands still meanwhile.
+        self.has_free_loop = not issubclass(parent.pool_cls, solo.TaskPool)
+        # Before the pool forks: its children write into the pipe of this one.
+        self.pulse = Pulse("", "worker", self.is_working)
+        self.looped_at = time.monotonic()
+
+    def start(self, parent: Any) -> None:
+        self.pulse.name = leases.worker_name()
+        self.relay: Relay | None = parent.relay
+        self.note_loop()
+        parent.timer.call_repeatedly(LOOP, self.note_loop)
+        self.pulse.start()
+
+    def stop(self, parent: Any) -> None:
+        self.pulse.stop()
+
+    def terminate(self, parent: Any) -> None:
+        self.stop(parent)
+
+    def note_loop(self) -> None:
+        """Remember that the worker's loop turns."""
+        self.looped_at = time.monotonic()
+
+    def is_working(self) -> bool:
+        """Tell whether the loop and the relay have turned lately."""
+        oldest = time.monotonic() - LONGEST_TURN
+        does_loop = self.looped_at > oldest or not self.has_free_loop
+        return does_loop and (self.relay is None or self.relay.turned_at > oldest)
+
+
+def note_ticks(service: Any) -> None:
+    """Let beat's heart beat as its scheduler ticks."""
+    tick, name = service.scheduler.tick, f"beat@{socket.gethostname()}/{os.getpid()}"
+    due = 0.0
+
+    def tick_and_beat(*args: Any, **options: Any) -> Any:
+        nonlocal due
+        wait = tick(*args, **options)
+        if time.monotonic() >= due:
+            due = time.monotonic() + BEAT
+            beat(name, "beat")
+        return wait
+
+    service.scheduler.tick = tick_and_beat
 
 
 class ReconnectStep(bootsteps.Step):
@@ -156,12 +217,13 @@ class GatheredEvents:
 
 def prepare(app: Celery) -> None:
     """Make the app's workers serve outcomes; called once per app."""
-    app.steps["worker"].add(RelayStep)
+    app.steps["worker"].update((RelayStep, PulseStep))
     app.steps["consumer"].add(PoisonStep)
     app.steps["consumer"].add(ReconnectStep)
     app.steps["consumer"].add(ChildrenStep)
     TRANSPORT_ALIASES.update(TOLERANT_TRANSPORTS)
     app.steps["consumer"].add(EventsStep)
+    signals.beat_init.connect(_note_ticks, dispatch_uid="tasks_app")
     signals.worker_init.connect(_name_worker, dispatch_uid="tasks_app")
     signals.worker_shutting_down.connect(_begin_soft_shutdown, dispatch_uid="tasks_app")
     signals.worker_shutdown.connect(_give_back, dispatch_uid="tasks_app")
@@ -170,6 +232,10 @@ def prepare(app: Celery) -> None:
 
 def _name_worker(sender: Any = None, **kwargs: Any) -> None:
     leases.identify(str(sender))
+
+
+def _note_ticks(sender: Any, **kwargs: Any) -> None:
+    note_ticks(sender)
 
 
 def _begin_soft_shutdown(**kwargs: Any) -> None:

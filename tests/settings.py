@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -116,6 +117,9 @@ if sentry := os.environ.get("TASKS_TEST_SENTRY"):
 #: Arguments of `dict_config`, as JSON, for a process whose log a test reads.
 if logging := os.environ.get("TASKS_TEST_LOGGING"):
     LOGGING = dict_config(**json.loads(logging))
+#: Where a worker sends its spans, as JSON, for one whose traces a test receives.
+if receiver := os.environ.get("TASKS_TEST_OTLP"):
+    import_module("tests.tracing").set_up(receiver)
 
 #: Settings of the app that one test run or one worker changes, as JSON.
 TASKS_APP: dict[str, Any] = json.loads(os.environ.get("TASKS_TEST_SETTINGS", "{}"))

@@ -1,6 +1,6 @@
 """Addresses of the test project."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 
-urlpatterns = [path("admin/", admin.site.urls)]
+urlpatterns = [path("admin/", admin.site.urls), path("tasks/", include("tasks_app.urls"))]

@@ -6,7 +6,10 @@ interrupted holds. The first signal lets the look in progress end; the second on
 """
 
 import argparse
+import os
 import signal
+import socket
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,10 +19,14 @@ from django.db import DatabaseError, connections
 
 from tasks_app.celery import app
 from tasks_app.logs import levels
+from tasks_app.pulse import Pulse
 from tasks_app.relay import Relay
 from tasks_app.trouble import missing_tables
 
 HELP = "Announce due outcomes, without a worker."
+
+#: Seconds of a look after which the relay hangs.
+LONGEST_TURN = 30.0
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -84,12 +91,19 @@ def _run_until_signal(command: BaseCommand, relay: Relay) -> None:
 
     for number in SIGNALS:
         signal.signal(number, stop)
+    pulse = Pulse(
+        f"relay@{socket.gethostname()}/{os.getpid()}",
+        "relay",
+        lambda: time.monotonic() - relay.turned_at < LONGEST_TURN,
+    )
     command.stdout.write("The relay runs; Ctrl+C or SIGTERM stops it.")
     command.stdout.flush()
     try:
+        pulse.start()
         with ThreadPoolExecutor(1, "tasks_app-relay") as pool:
             pool.submit(_run_and_disconnect, relay).result()
     finally:
+        pulse.stop()
         for number, handler in before.items():
             signal.signal(number, handler)
     command.stdout.write("The relay has stopped.")

@@ -10,14 +10,14 @@ from django.db import IntegrityError, connection, transaction
 
 from tasks_app import outcomes
 from tasks_app.leases import Lease
-from tasks_app.models import Attempt, Chord, IdempotencyKey, Outcome
+from tasks_app.models import Attempt, Chord, Heartbeat, IdempotencyKey, Outcome, Stock
 from tasks_app.trouble import missing_tables
 from tests.integration.command_line import claimed, rewritten
 from tests.testapp.tasks import add, record_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-MODELS = (Outcome, Attempt, IdempotencyKey, Chord)
+MODELS = (Outcome, Attempt, IdempotencyKey, Chord, Heartbeat, Stock)
 
 
 def tables():

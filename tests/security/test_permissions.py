@@ -35,7 +35,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The default scheme will be changed"),
 ]
 
-OK, FOUND, FORBIDDEN, MISSING, WRONG_METHOD = 200, 302, 403, 404, 405
+OK, FOUND, UNAUTHORIZED, FORBIDDEN, MISSING, WRONG_METHOD = 200, 302, 401, 403, 404, 405
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,30 @@ SITE = {
 
 #: Pages of the example project; all of them are open, since its servers listen on loopback alone.
 OPEN_PAGES = {"dispatch:desk", "dispatch:start", "dispatch:state", "dispatch:map", "dispatch:mail"}
+
+TOKEN = "only-for-the-scraper"
+
+#: What a scraper may bring.
+HEADERS = {
+    "token": f"Bearer {TOKEN}",
+    "token in another case": f"bearer {TOKEN}",
+    "wrong token": f"Bearer {TOKEN}x",
+    "wrong scheme": f"Basic {TOKEN}",
+    "non-ASCII token": "Bearer ü",
+}
+
+#: Pages for monitors → who does not get them.
+MONITORS = {
+    "tasks_app:healthz": {},
+    "tasks_app:readyz": {},
+    "tasks_app:metrics": dict.fromkeys(
+        (
+            *("anonymous", "member", "staff"),
+            *("wrong token", "wrong scheme", "non-ASCII token"),
+        ),
+        UNAUTHORIZED,
+    ),
+}
 
 #: Ids that no page shows. Django itself answers a text for a number with an error.
 FORGED_IDS = {
@@ -372,7 +396,34 @@ def test_each_address_of_the_site_itself_is_in_the_table():
 def test_each_address_of_the_projects_is_in_the_table(urlconf):
     """Nothing is served beside the admin but what the table names."""
     found = {name for name in addresses(get_resolver(urlconf)) if not name.startswith("admin:")}
-    assert found == (OPEN_PAGES if urlconf.startswith("example") else set())
+    assert found == set(MONITORS) | (OPEN_PAGES if urlconf.startswith("example") else set())
+
+
+@pytest.mark.parametrize("name", MONITORS)
+def test_who_may_see_the_pages_for_monitors(name, settings):
+    """Probes are open; the metrics are for staff who may see outcomes, and for the token."""
+    settings.TASKS_APP = {"METRICS_TOKEN": TOKEN}
+    visitors = {
+        "anonymous": Visitor("tasks_app.outcome", "anonymous"),
+        "member": Visitor("tasks_app.outcome", "member with every right"),
+        "staff": Visitor("tasks_app.outcome", "staff for all other models"),
+        "viewer": Visitor("tasks_app.outcome", "viewer", frozenset({"tasks_app.view_outcome"})),
+    }
+    seen = {}
+    for who, visitor in visitors.items():
+        seen[who] = log_in(visitor).get(reverse(name), REMOTE_ADDR="127.0.0.1").status_code
+        get_user_model().objects.all().delete()
+    for who, header in HEADERS.items():
+        seen[who] = Client().get(reverse(name), headers={"Authorization": header}).status_code
+    assert seen == dict.fromkeys(seen, OK) | MONITORS[name]
+    assert Client().post(reverse(name)).status_code == WRONG_METHOD
+
+
+def test_without_a_token_none_opens_the_metrics():
+    """Not the word None, and not nothing."""
+    for header in ("Bearer ", "Bearer None", "Bearer", "bearer  "):
+        page = Client().get(reverse("tasks_app:metrics"), headers={"Authorization": header})
+        assert page.status_code == UNAUTHORIZED
 
 
 def addresses(resolver: URLResolver, space: str = "") -> list[str]:
