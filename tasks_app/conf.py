@@ -51,6 +51,13 @@ def _text(value: Any) -> str:
     return value
 
 
+def _text_or_none(value: Any) -> str:
+    if not isinstance(value, str):
+        msg = "must be a string"
+        raise ValueError(msg)  # noqa: TRY004 - one exception type for every bad setting
+    return value
+
+
 def _names(value: Any) -> frozenset[str]:
     if isinstance(value, str) or not all(isinstance(name, str) for name in value):
         msg = "must be a list of names"
@@ -116,6 +123,12 @@ SETTINGS: Mapping[str, Setting] = {
         "Obey remote control, and run Celery's own tasks, whoever sent them.",
     ),
     "RELAY_IN_WORKER": Setting(True, _switch, "Run a relay inside every worker."),  # noqa: FBT003
+    "ADMIN_URL": Setting("", _text_or_none, "Address of the admin site, for links from elsewhere."),
+    "SENTRY_RETRIES": Setting(
+        False,  # noqa: FBT003
+        _switch,
+        "Send Sentry an event for each failed attempt, not only for the last one.",
+    ),
 }
 
 

@@ -6,7 +6,7 @@ What is connected once the models are loaded: the only module that knows every l
 
 from tasks_app import cancellation, checks, declare, logs, models, outcomes, worker_steps
 from tasks_app.celery import app
-from tasks_app.integrations import sentry
+from tasks_app.integrations.sentry import loading
 
 
 def connect() -> None:
@@ -16,5 +16,5 @@ def connect() -> None:
     models.acts.run_now = outcomes.run_now
     worker_steps.prepare(app)
     logs.connect()
-    sentry.connect()
+    loading.connect()
     checks.register()

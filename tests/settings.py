@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
-
-import sentry_sdk
 
 from tests.servers.session import broker_url, chosen_database, database_url, files
 
@@ -107,7 +106,7 @@ CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 3
 
 #: Options of Sentry, as JSON, for a worker whose events a test receives.
 if sentry := os.environ.get("TASKS_TEST_SENTRY"):
-    sentry_sdk.init(**json.loads(sentry))
+    import_module("sentry_sdk").init(**json.loads(sentry))
 
 #: Settings of the app that one test run or one worker changes, as JSON.
 TASKS_APP: dict[str, Any] = json.loads(os.environ.get("TASKS_TEST_SETTINGS", "{}"))

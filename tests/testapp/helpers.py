@@ -53,6 +53,12 @@ async def add_later(a: int, b: int) -> int:
     return a + b
 
 
+async def fail_later(key: str) -> None:
+    """Fail in a coroutine."""
+    await asyncio.sleep(0.01)
+    raise LookupError(f"{key} fails later")
+
+
 def total(numbers: list[int]) -> int:
     """Return the sum of a list, such as the results of a group."""
     return sum(numbers)
