@@ -185,6 +185,11 @@ SETTINGS: Mapping[str, Setting] = {
     "METRICS_INTERVAL": Setting(15, _positive_span, "How often outcomes are counted for metrics."),
     "LIVENESS_FILE": Setting(None, _file, "File that a living worker touches every few seconds."),
     "RELAY_IN_WORKER": Setting(True, _switch, "Run a relay inside every worker."),  # noqa: FBT003
+    "SENTRY_RETRIES": Setting(
+        False,  # noqa: FBT003
+        _switch,
+        "Send Sentry an event for each failed attempt, not only for the last one.",
+    ),
 }
 
 

@@ -299,6 +299,11 @@ def postpone(outcome_id: UUID, announce_at: datetime) -> bool:
     return update_one(rows, announce_at=announce_at)
 
 
+def note_event(attempt: Attempt, event_id: str) -> None:
+    """Keep the event that tells of an attempt which was written before it was sent."""
+    Attempt.objects.filter(pk=attempt.pk).update(sentry_event_id=event_id)
+
+
 def _held(lease: Lease) -> QuerySet[Outcome]:
     return Outcome.objects.filter(StateIs(State.RUNNING), pk=lease.outcome_id, fence=lease.fence)
 

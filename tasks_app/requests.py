@@ -33,7 +33,8 @@ class OutcomeRequest(Request):
         if isinstance(error, Terminated | WorkerLostError | SystemExit):
             self._take_back(str(error), is_time_limit=False)
         try:
-            return super().on_failure(exc_info, send_failed_event, return_ok)
+            with rescue.telling_celery():
+                return super().on_failure(exc_info, send_failed_event, return_ok)
         except DatabaseError as unreachable:
             logger.warning("Outcome %s ended and Celery was not told: %s", self.id, unreachable)
             return None
@@ -45,7 +46,8 @@ class OutcomeRequest(Request):
         if not soft:
             error = f"The hard time limit of {timeout:g} s was exceeded."
             self._take_back(error, is_time_limit=True)
-        return super().on_timeout(soft, timeout)
+        with rescue.telling_celery():
+            return super().on_timeout(soft, timeout)
 
     def _take_back(self, error: str, *, is_time_limit: bool) -> None:
         outcome_id = outcome_uuid(self.id)

@@ -7,6 +7,9 @@ is left alone.
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from uuid import UUID
 
@@ -32,6 +35,8 @@ BATCH = 100
 
 #: Waits before a rescued outcome runs again, by how many runs of it were lost before.
 BACKOFF = RetryPolicy(initial=1, maximum=60, jitter=False)
+
+_is_telling_celery: ContextVar[bool] = ContextVar("tasks_app_is_telling_celery", default=False)
 
 
 def run_once() -> int:
@@ -63,6 +68,21 @@ def take_back(outcome_id: UUID, pid: int | None, error: str, *, is_time_limit: b
         _follow_up(outcome, state, failure)
     _tell(outcome)
     return True
+
+
+@contextmanager
+def telling_celery() -> Iterator[None]:
+    """Mark the block in which Celery learns, and logs, what was told of an outcome already."""
+    token = _is_telling_celery.set(True)
+    try:
+        yield
+    finally:
+        _is_telling_celery.reset(token)
+
+
+def is_telling_celery() -> bool:
+    """Tell whether this code runs in such a block."""
+    return _is_telling_celery.get()
 
 
 def release_all() -> int:

@@ -22,7 +22,8 @@ from tasks_app import (
     worker_steps,
 )
 from tasks_app.celery import app
-from tasks_app.integrations import ID_PACKAGES, sentry
+from tasks_app.integrations import ID_PACKAGES
+from tasks_app.integrations.sentry import loading
 from tasks_app.logs import kept, lifecycle, programs
 
 #: Integrations that need a package of their own, by a module of that package.
@@ -40,7 +41,7 @@ def connect() -> None:
     lifecycle.connect()
     kept.connect()
     programs.connect()
-    sentry.connect()
+    loading.connect()
     command_ids.connect()
     context.foreign[:] = [
         import_module(f"tasks_app.integrations.{package}").FOREIGN_ID for package in id_packages()

@@ -12,8 +12,6 @@ from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
-import sentry_sdk
-
 from tasks_app.logs import dict_config
 from tests.servers.session import broker_url, chosen_database, database_url, files
 
@@ -112,7 +110,7 @@ CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 3
 
 #: Options of Sentry, as JSON, for a worker whose events a test receives.
 if sentry := os.environ.get("TASKS_TEST_SENTRY"):
-    sentry_sdk.init(**json.loads(sentry))
+    import_module("sentry_sdk").init(**json.loads(sentry))
 
 #: Arguments of `dict_config`, as JSON, for a process whose log a test reads.
 if logging := os.environ.get("TASKS_TEST_LOGGING"):

@@ -315,27 +315,6 @@ def test_tasks_app_W016_sentry_is_configured_but_does_not_run(monkeypatch):
     assert "not initialised" in only("W016")
 
 
-@pytest.mark.parametrize("watches", [True, False])
-def test_tasks_app_W016_sentry_does_not_watch_beat(watches):
-    program = f"""
-        import os, django, sentry_sdk
-        from sentry_sdk.integrations.celery import CeleryIntegration
-        os.environ["SENTRY_DSN"] = ""
-        django.setup()
-        sentry_sdk.init(
-            dsn="http://key@127.0.0.1:1/1",
-            integrations=[CeleryIntegration(monitor_beat_tasks={watches})],
-        )
-        os.environ["SENTRY_DSN"] = "http://key@127.0.0.1:1/1"
-        from django.core.checks import run_checks
-        found = [m.msg for m in run_checks(tags=["tasks_app"]) if m.id == "tasks_app.W016"]
-        print(found, flush=True)
-        os._exit(0)
-    """
-    said = run([sys.executable, "-c", re.sub(r"^ {8}", "", program, flags=re.MULTILINE)], ROOT)
-    assert ("does not watch beat" in said) != watches
-
-
 def test_tasks_app_W017_request_id_middleware_twice_or_not_first(settings):
     ours = "tasks_app.middleware.RequestIDMiddleware"
     others = ["django.middleware.common.CommonMiddleware"]

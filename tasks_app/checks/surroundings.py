@@ -7,14 +7,14 @@ from importlib.util import find_spec
 from typing import Any
 
 import celery
-from django.apps import apps
 from django.conf import settings
 from django.db import connections
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from tasks_app.checks.messages import Messages, listed, problem
-from tasks_app.checks.project import celery_conf, database_alias
+from tasks_app.checks.project import database_alias
 from tasks_app.integrations import ID_PACKAGES
+from tasks_app.integrations.sentry import loading
 
 MIDDLEWARE = "tasks_app.middleware.RequestIDMiddleware"
 
@@ -80,31 +80,19 @@ def check_middleware_missing(**kwargs: Any) -> Messages:
 
 def check_sentry(**kwargs: Any) -> Messages:
     """
-    W016: a DSN is configured, but Sentry does not run, or does not watch beat.
+    W016: a DSN is configured, but Sentry does not run.
 
-    Remedy: `sentry_sdk.init(dsn=SENTRY_DSN)` in the settings module, with
-    `CeleryIntegration(monitor_beat_tasks=True)` where there is a schedule.
+    Remedy: the DSN as Sentry shows it, `https://key@host/project`. The log of the start says what
+    is wrong with it.
     """
-    if not (os.environ.get("SENTRY_DSN") or getattr(settings, "SENTRY_DSN", None)):
-        return []
     sdk = sys.modules.get("sentry_sdk")
-    if sdk is None or not sdk.is_initialized():
-        return [
-            problem(
-                "W016",
-                "SENTRY_DSN is set, but Sentry is not initialised: no error reaches it.",
-                "sentry_sdk.init(dsn=SENTRY_DSN), in the settings module",
-            )
-        ]
-    integration = sdk.get_client().get_integration("celery")
-    has_beat = apps.is_installed("django_celery_beat") or celery_conf().beat_schedule
-    if integration is None or integration.monitor_beat_tasks or not has_beat:
+    if not loading.dsn() or (sdk is not None and sdk.is_initialized()):
         return []
     return [
         problem(
             "W016",
-            "Sentry runs, but does not watch beat: a schedule that stops goes unnoticed.",
-            "sentry_sdk.init(…, integrations=[CeleryIntegration(monitor_beat_tasks=True)])",
+            "SENTRY_DSN is set, but Sentry is not initialised: no error reaches it.",
+            "SENTRY_DSN as Sentry shows it: https://key@host/project",
         )
     ]
 

@@ -182,7 +182,7 @@ def wait_for_all(pages: FlowerPages, sentries: dict[str, SentryServer]) -> None:
     wait_until(lambda: pages.states() == {"SUCCESS", "FAILURE"}, PATIENCE, pages.states)
     for sentry in sentries.values():
         # The last error that its workers tell of: the hard time limit.
-        wait_until(lambda s=sentry: "Hard time limit" in s.text, PATIENCE, lambda s=sentry: s.text)
+        wait_until(lambda s=sentry: "hard time limit" in s.text, PATIENCE, lambda s=sentry: s.text)
 
 
 PLACES = {

@@ -15,7 +15,7 @@ import pytest
 import sentry_sdk
 from sentry_sdk.transport import Transport
 
-from tasks_app.integrations import sentry
+from tasks_app.integrations.sentry import scrubbing
 from tests import by_hand
 from tests.integration.command_line import claimed
 from tests.testapp.tasks import charge
@@ -44,7 +44,7 @@ def sent() -> Iterator[list[Any]]:
     with sentry_sdk.isolation_scope(), sentry_sdk.new_scope() as scope:
         scope.set_client(client)
         yield transport.events
-    vars(sentry._here).clear()
+    vars(scrubbing._here).clear()
 
 
 class Opaque:

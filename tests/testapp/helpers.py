@@ -75,6 +75,12 @@ def note_ids(*before: Any, key: str, until: int = 1) -> str | None:
     return tasks_app.request_id()
 
 
+async def fail_later(key: str) -> None:
+    """Fail in a coroutine."""
+    await asyncio.sleep(0.01)
+    raise LookupError(f"{key} fails later")
+
+
 def total(numbers: list[int]) -> int:
     """Return the sum of a list, such as the results of a group."""
     return sum(numbers)

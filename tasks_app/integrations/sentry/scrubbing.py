@@ -68,7 +68,7 @@ _lock = threading.Lock()
 def connect() -> None:
     """Scrub the events of this process from now on; called once, when the app is ready."""
     add_global_event_processor(_stand_last)
-    signals.started.connect(_remember, dispatch_uid="tasks_app.integrations.sentry")
+    signals.started.connect(_remember, dispatch_uid=__name__)
 
 
 class Scrubber:
@@ -118,6 +118,7 @@ def _secrets() -> list[str]:
 
 
 def _close_frames(event: Any) -> None:
+    """Take the variables from frames of this app, which are no part of the project's either."""
     for stacktrace in iter_event_stacktraces(event):
         if isinstance(stacktrace, AnnotatedValue):
             continue
@@ -125,6 +126,8 @@ def _close_frames(event: Any) -> None:
         for frame in stacktrace.get("frames") or ():
             module = frame.get("module") or ""
             is_ours = module.partition(".")[0] == "tasks_app"
+            if is_ours:
+                frame["in_app"] = False
             if is_ours or is_inside:
                 frame.pop("vars", None)
             if is_ours:
