@@ -92,7 +92,7 @@ def execute(outcome: Outcome, options: TaskOptions, helper: Helper, *, durable: 
         except BaseException as error:  # noqa: BLE001 - SystemExit and the like are the helper's failures
             raise _settle_failure(run, options, error) from None
         crash_point("success.after_commit")
-        run.outcome.state = State.SUCCEEDED
+        run.outcome.state, run.outcome.error = State.SUCCEEDED, ""
         _tell(signals.succeeded, run)
         return value
 
