@@ -188,17 +188,22 @@ def test_a_lost_lease_has_the_same_fields(lines):
     assert (record.outcome_id, record.attempt, record.event) == (str(outcome.pk), 1, "lease_lost")
 
 
+def is_told(signal, word):
+    """Tell whether the line of a signal has a receiver; integrations may have others."""
+    return any(key == f"tasks_app.logs.{word}" for (key, _sender), *_ in signal.receivers)
+
+
 def test_lines_that_nobody_reads_cost_nothing():
     """No receiver of the app's own is connected for a level that is not logged."""
     logging.getLogger("tasks_app").setLevel(logging.DEBUG)
     try:
         lifecycle.match_levels()
-        assert signals.enqueued.has_listeners()
+        assert is_told(signals.enqueued, "enqueued")
         logging.getLogger("tasks_app").setLevel(logging.ERROR)
         lifecycle.match_levels()
-        assert not signals.enqueued.has_listeners()
-        assert not signals.succeeded.has_listeners()
-        assert signals.failed.has_listeners()
+        assert not is_told(signals.enqueued, "enqueued")
+        assert not is_told(signals.succeeded, "succeeded")
+        assert is_told(signals.failed, "failed")
     finally:
         logging.getLogger("tasks_app").setLevel(logging.NOTSET)
         lifecycle.match_levels()

@@ -184,7 +184,7 @@ GUARDS = (
     ),
     Guard(
         4,
-        "enqueue.replay",
+        "enqueue._replay",
         "idempotency_key=outcome.idempotency_key or str(outcome.id),",
         "",
         f"{_OUTSIDE}::test_a_replay_hands_on_the_same_key",
