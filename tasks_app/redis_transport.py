@@ -5,12 +5,14 @@ kombu decodes an item inside the worker's event loop, after BRPOP has taken it: 
 JSON, or JSON that is no message, would end the worker. So would a Redis that goes away while
 messages are unacknowledged: the channel closes after its transport and asks that for an address.
 A channel that cannot say goodbye to a Redis that is away would keep its sockets open, and so would
-all that are closed after it. kombu also makes a new client for every command, a sixth of a worker's
-main process.
+all that are closed after it; the event loop would keep them for ever. kombu also makes a new client
+for every command, a sixth of a worker's main process.
 `worker_steps` names these classes to kombu for `redis:`, `rediss:` and `sentinel:`; they differ
 from kombu's in nothing else.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from kombu.transport import redis
@@ -69,6 +71,9 @@ class _Closing:
             self.closed = True
             self._disconnect_pools()  # type: ignore[attr-defined]
             self._close_clients()  # type: ignore[attr-defined]
+            if self._qos is not None:  # type: ignore[attr-defined]
+                # What was to be done at the process' end is known to it, and keeps the channel.
+                self._qos._on_collect.cancel()  # type: ignore[attr-defined]  # noqa: SLF001
             if self.connection is not None:  # type: ignore[attr-defined]
                 self.connection.close_channel(self)  # type: ignore[attr-defined]
             raise
@@ -89,13 +94,23 @@ class _Thrifty:
 
 
 class _Transport:
-    """Delivers nothing but messages, and closes all of its channels."""
+    """Delivers nothing but messages, closes all of its channels, and leaves its event loop."""
+
+    _leave: Callable[[], None] | None = None
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        others = set(loop.on_tick)
+        super().register_with_event_loop(connection, loop)  # type: ignore[misc]
+        # kombu never takes it away: the loop would keep every channel that there ever was.
+        self._leave = partial(loop.on_tick.difference_update, loop.on_tick - others)
 
     def _deliver(self, message: Any, queue: str | None) -> None:
         check_envelope(message)
         super()._deliver(message, queue)  # type: ignore[misc]
 
     def close_connection(self, connection: Any) -> None:
+        if self._leave is not None:
+            self._leave()
         while True:
             try:
                 return super().close_connection(connection)  # type: ignore[misc,no-any-return]

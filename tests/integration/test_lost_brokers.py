@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
+import weakref
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from kombu import Connection, Consumer, Exchange, Queue
+from kombu.asynchronous import Hub
 
 from tasks_app.redis_transport import GONE
 from tasks_app.worker_steps import TOLERANT_TRANSPORTS
@@ -74,6 +77,33 @@ def test_no_socket_outlives_a_connection_whose_redis_is_gone(redis_server):
         assert sockets_to(port) == []
         for channel in channels:
             channel.close()
+
+
+def test_nothing_keeps_a_channel_that_lost_its_redis(redis_server):
+    """Whoever closes a connection and forgets it has its memory back."""
+    with closing(Redis().start()) as redis:
+        connection = Connection(redis.url, transport=TOLERANT_TRANSPORTS["redis"])
+        channels = [weakref.ref(listening(connection, name)) for name in ("one", "two")]
+        redis.kill()
+        connection.collect(socket_timeout=1)
+        connection.release()
+        del connection
+        gc.collect()
+        assert [channel() for channel in channels] == [None, None]
+
+
+def test_an_event_loop_forgets_a_connection_that_is_closed(redis_server):
+    """A worker that has lost its broker a hundred times keeps the channels of one connection."""
+    others = {print}
+    with closing(Hub()) as hub, closing(Redis().start()) as redis:
+        hub.on_tick |= others
+        with Connection(redis.url, transport=TOLERANT_TRANSPORTS["redis"]) as connection:
+            connection.connect()
+            connection.transport.register_with_event_loop(connection.connection, hub)
+            assert hub.on_tick > others
+            redis.kill()
+            connection.collect(socket_timeout=1)
+        assert hub.on_tick == others
 
 
 def test_a_channel_tells_that_it_could_not_say_goodbye(redis_server):
