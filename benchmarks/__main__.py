@@ -1,4 +1,4 @@
-"""Run a benchmark: `python -m benchmarks drain`, `enqueue`, `latency`, `logging` or `losses`."""
+"""Run a benchmark by its name: `python -m benchmarks drain`."""
 
 import argparse
 
@@ -8,7 +8,7 @@ from benchmarks import drain, enqueue, latency, logging, losses, metrics
 def main() -> None:
     """Read the command line and run what it names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    benchmarks = ("drain", "enqueue", "latency", "logging", "losses", "metrics")
+    benchmarks = ("drain", "enqueue", "latency", "logging", "losses", "metrics", "observing")
     parser.add_argument("benchmark", choices=benchmarks)
     parser.add_argument("--tasks", type=int, help="calls per contestant and round")
     parser.add_argument("--rounds", type=int, default=5)
@@ -18,6 +18,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.benchmark == "drain":
         drain.run(given.only or drain.CONTESTANTS, given.tasks or 5_000, given.rounds)
+    elif given.benchmark == "observing":
+        drain.run(given.only or drain.OBSERVING, given.tasks or 5_000, given.rounds)
     elif given.benchmark == "losses":
         contestants = given.only or losses.CONTESTANTS
         tasks = given.tasks or 1_000

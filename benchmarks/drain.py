@@ -13,6 +13,9 @@ from tests.waiting import wait_until
 
 CONTESTANTS = ("with_outcomes", "with_results", "with_plain_results", "with_celery")
 
+#: The same project with and without logs, request ids and metrics.
+OBSERVING = ("observed", "unobserved")
+
 #: Seconds after which a drain that does not end is a failure.
 PATIENCE = 600
 
