@@ -7,11 +7,13 @@ import io
 import pytest
 from django.core.management import call_command
 from django.db import IntegrityError, connection, transaction
+from django.db.migrations.executor import MigrationExecutor
 
 from tasks_app import outcomes
 from tasks_app.leases import Lease
 from tasks_app.models import Attempt, Chord, Heartbeat, IdempotencyKey, Outcome, Stock
 from tasks_app.trouble import missing_tables
+from tasks_app.uuid7 import uuid7
 from tests.integration.command_line import claimed, rewritten
 from tests.testapp.tasks import add, record_once
 
@@ -69,6 +71,42 @@ def test_the_tables_go_with_rows_in_them():
     outcomes.succeed(Lease.of(claimed(record_once.enqueue("key"))), "1")
     call_command("migrate", "tasks_app", "zero", verbosity=0)
     assert tables() == set()
+
+
+def first_version(name):
+    """Return a model as the code of the first migration knows it."""
+    loader = MigrationExecutor(connection).loader
+    return loader.project_state(("tasks_app", "0001_initial")).apps.get_model("tasks_app", name)
+
+
+@pytest.mark.usefixtures("migrated")
+def test_rows_survive_the_way_back_and_forth():
+    """What is taken back loses what its migration brought, and no row."""
+    outcome = claimed(add.enqueue(1, 2))
+    outcomes.succeed(Lease.of(outcome), "3")
+    call_command("migrate", "tasks_app", "0001", verbosity=0)
+    assert first_version("Outcome").objects.get().state == "succeeded"
+    call_command("migrate", "tasks_app", verbosity=0)
+    outcome.refresh()
+    assert (outcome.result, outcome.trace_context) == (3, "")
+    assert outcome.attempts.get().log == ""
+
+
+def test_processes_of_the_first_version_go_on_writing():
+    """A deployment migrates first: their rows lack the new columns, which have defaults."""
+    row = first_version("Outcome")(task_name=add.name, queue="celery", root_id=uuid7())
+    row.pk = row.root_id
+    row.save(force_insert=True)
+    outcome = claimed(Outcome.objects.get())
+    first_version("Attempt").objects.create(
+        outcome_id=outcome.pk,
+        number=1,
+        fence=outcome.fence,
+        state="succeeded",
+        worker=outcome.worker,
+        started_at=outcome.claimed_at,
+    )
+    assert (outcome.trace_context, outcome.attempts.get().log) == ("", "")
 
 
 @pytest.mark.parametrize(
