@@ -280,7 +280,7 @@ def _blank(call: Call, outcome_id: UUID) -> Outcome:
         if options.priority is None
         else read_priority("priority", options.priority),
         max_attempts=task.policy.max_attempts,
-        request_id=context.request_id() or context.new_request_id(),
+        request_id=context.request_id() or _own_request_id(options),
         root_id=options.root_id or (parent.root_id if parent else outcome_id),
         parent_id=options.parent_id or (parent.outcome_id if parent else None),
         owner_id=_owner_id(options.owner),
@@ -296,6 +296,13 @@ def _blank(call: Call, outcome_id: UUID) -> Outcome:
         task.expires if options.expires is None else options.expires, "expires"
     )
     return outcome
+
+
+def _own_request_id(options: CallOptions) -> str:
+    """Return the id of a call that nobody's request causes; the members of a group share one."""
+    if context.is_acceptable(options.group_id):
+        return str(options.group_id)
+    return context.new_request_id()
 
 
 def _transaction(*, savepoint: bool) -> AbstractContextManager[Any]:

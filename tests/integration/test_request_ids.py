@@ -8,6 +8,7 @@ in a context that knows nothing of it. The id must be on every row and in every 
 from __future__ import annotations
 
 import contextvars
+from collections import Counter
 from datetime import timedelta
 from uuid import UUID
 
@@ -127,6 +128,14 @@ def test_every_link_of_a_chain_has_the_id(request_id, key):
     chain(note_ids.s(key=key), note_ids.s(key=key), note_ids.s(key=key)).apply_async()
     work_off()
     assert ids_on_rows() == ids_in_runs(key) == [request_id] * 3
+
+
+def test_the_members_of_a_group_that_no_request_causes_share_an_id():
+    """Nor a task, nor a command: Celery enqueues them one by one, and they belong together."""
+    group(add.s(number, 1) for number in range(3)).apply_async()
+    group(add.s(number, 1) for number in range(2)).apply_async()
+    ids = Counter(Outcome.objects.values_list("request_id", flat=True))
+    assert sorted(ids.values()) == [2, 3]
 
 
 def test_every_member_of_a_group_has_the_id(request_id, key):
