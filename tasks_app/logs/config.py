@@ -17,6 +17,9 @@ JSON_FORMATTER = "tasks_app.integrations.json_logs.JsonFormatter"
 CONSOLE = "tasks_app.logs.ConsoleHandler"
 FILE = "concurrent_log_handler.ConcurrentRotatingFileHandler"
 
+#: Celery's loggers that tell of a run's beginning and good end what our own line tells better.
+TOLD_TWICE = ("celery.app.trace", "celery.worker.strategy")
+
 #: Size at which a file is rotated, and how many old ones are kept.
 FILE_BYTES, OLD_FILES = 50_000_000, 10
 
@@ -87,6 +90,7 @@ def dict_config(  # noqa: PLR0913 - options are keywords
             # In place of the consoles that Django gives them.
             "django": {"handlers": ["mail_admins"], "level": "INFO"},
             "django.server": {"handlers": [], "propagate": True},
+            **{name: {"level": "WARNING"} for name in TOLD_TWICE},
             **{name: {"level": each} for name, each in (levels or {}).items()},
         },
     }

@@ -62,9 +62,6 @@ OUTCOMES = [
 #: How often runs ended so.
 ATTEMPTS = {"succeeded": 6, "retried": 1, "lost": 1, "failed": 1}
 
-#: A worker's main process tells that a message has come before anybody has looked at the row.
-RECEIVED = "celery.worker.strategy"
-
 #: What a process says of itself and of its servers is nobody's work.
 OF_NOBODY = "-"
 
@@ -228,10 +225,9 @@ def test_every_line_about_the_work_has_the_id(story):
     """Whoever wrote it: the page, a helper, this app, Celery; in whichever process."""
     ids = {str(row.pk) for row in story.rows}
     about = [line for line in story.lines if line.get("outcome_id") in ids]
-    told = [line for line in about if line["logger"] != RECEIVED]
-    assert {line["request_id"] for line in told} == {story.request_id}
-    assert {line["outcome_id"] for line in told} == ids
-    said = Counter(line["message"] for line in told if line["logger"] == "tests.traced.tasks")
+    assert {line["request_id"] for line in about} == {story.request_id}
+    assert {line["outcome_id"] for line in about} == ids
+    said = Counter(line["message"] for line in about if line["logger"] == "tests.traced.tasks")
     # A killed process takes along what its queue of lines still holds.
     assert said.pop("working") in {4, 5}
     assert said == {"preparing": 1, "fetching": 2}

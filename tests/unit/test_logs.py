@@ -317,3 +317,11 @@ def run(program, **environment):
         timeout=PATIENCE,
         env={**os.environ, **environment},
     ).stdout
+
+
+@pytest.mark.parametrize("name", ["celery.app.trace", "celery.worker.strategy"])
+def test_celery_tells_nothing_twice_unless_it_is_asked_to(name):
+    """Our own lines tell of each run's end; warnings and errors of Celery's stay."""
+    assert dict_config(debug=True)["loggers"][name] == {"level": "WARNING"}
+    asked = dict_config(debug=True, levels={name: "INFO"})
+    assert asked["loggers"][name] == {"level": "INFO"}
