@@ -356,6 +356,20 @@ def test_each_slot_of_a_schedule_checks_in_and_out(site, ingest, queue, other, o
     assert config["schedule"] == {"type": "interval", "value": 1, "unit": "hour"}
 
 
+def test_a_schedule_of_a_task_without_outcomes_checks_in_and_out_too(site, ingest):
+    """Such as Celery's own cleaning; here the SDK's own monitoring does it."""
+    PeriodicTask.objects.all().delete()
+    due("cleaning", "celery.backend_cleanup", "celery", "[]")
+    with site.beat("beat-cleaning", site.environment()):
+        wait_until(
+            lambda: len(ingest.check_ins("cleaning")) >= 2,
+            PATIENCE,
+            lambda: f"check-ins of cleaning: {ingest.of('check_in')}",
+        )
+    (opened, begun), (closed, ended) = ingest.check_ins("cleaning")
+    assert (begun, ended, opened) == ("in_progress", "ok", closed)
+
+
 def test_a_run_that_died_with_its_worker_is_told_by_another(site, ingest):
     """Whoever rescues it sends the event, and closes the check-in of its slot."""
     key = uuid4().hex

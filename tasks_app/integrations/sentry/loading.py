@@ -53,8 +53,11 @@ def start(address: str) -> None:
     sdk: Any = import_module(SDK)
     if sdk.is_initialized():
         return
+    celery: Any = import_module(f"{SDK}.integrations.celery")
+    # Schedules of tasks without outcomes are the SDK's; of the others we take its check-ins over.
+    watching = celery.CeleryIntegration(monitor_beat_tasks=True)
     try:
-        sdk.init(dsn=address)
+        sdk.init(dsn=address, integrations=[watching])
     except sdk.utils.BadDsn as error:
         logger.error("Sentry does not run: SENTRY_DSN is no DSN (%s)", error)  # noqa: TRY400 - says it all
 
