@@ -30,6 +30,9 @@ _find_owner: ContextVar["Callable[[], Any] | None"] = ContextVar(
 #: Where a row's trace context has the headers of its last attempt; no header is called so.
 PREVIOUS = "previous attempt"
 
+#: Told the id of each request that begins; integrations add theirs.
+on_request: list[Callable[[str], None]] = []
+
 #: Writers of propagation headers, such as `traceparent`; integrations add theirs.
 injectors: list[Callable[[MutableMapping[str, str]], None]] = []
 

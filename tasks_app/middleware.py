@@ -66,6 +66,8 @@ def _begin(request: HttpRequest) -> Work:
     request_id = context.foreign_request_id() or given or context.new_request_id()
     # Theirs is what their own response header says, and may be what nobody should send back.
     context.overrule(request_id)
+    for tell in context.on_request:
+        tell(request_id)
     request.request_id = request_id  # type: ignore[attr-defined]
     return partial(context.working_for, request_id, None, partial(_owner_id, request))
 

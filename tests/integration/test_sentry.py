@@ -85,13 +85,13 @@ class Site:
         words = ("celery", "-A", "tests.project", "beat", "--loglevel", "DEBUG")
         return launch(self.folder, name, words, environment)
 
-    def web(self) -> Process:
-        words = ("django", "runserver", "--noreload", f"127.0.0.1:{self.port}")
-        return launch(self.folder, "web", words, self.environment())
+    def web(self, name: str = "web", port: int | None = None, **variables: str) -> Process:
+        words = ("django", "runserver", "--noreload", f"127.0.0.1:{port or self.port}")
+        return launch(self.folder, name, words, self.environment(**variables))
 
-    def get(self, page: str, request_id: str) -> str:
+    def get(self, page: str, request_id: str, port: int | None = None) -> str:
         """Return what a page answers, also with an error."""
-        url = f"http://127.0.0.1:{self.port}{page}"
+        url = f"http://127.0.0.1:{port or self.port}{page}"
         request = urllib.request.Request(url, headers={"X-Request-ID": request_id})
         try:
             with urllib.request.urlopen(request, timeout=PATIENCE) as response:
@@ -354,6 +354,18 @@ def test_each_slot_of_a_schedule_checks_in_and_out(site, ingest, queue, other, o
         if item.payload["monitor_slug"] == f"{queue} good"
     )
     assert config["schedule"] == {"type": "interval", "value": 1, "unit": "hour"}
+
+
+def test_the_transaction_of_a_request_has_its_id(site, ingest):
+    """Each its own, where the project traces its pages."""
+    port, ids = free_port(), [f"page-{uuid4().hex}" for _ in range(2)]
+    with site.web("traced", port, **site.own()) as web:
+        web.wait_for_output("Quit the server")
+        for request_id in ids:
+            site.get("/break/", request_id, port)
+        for request_id in ids:
+            transaction = ingest.wait_for("transaction", request_id=request_id)
+            assert transaction.payload["transaction"] == "/break/"
 
 
 def test_a_schedule_of_a_task_without_outcomes_checks_in_and_out_too(site, ingest):

@@ -64,9 +64,17 @@ _told: ContextVar[Reference | None] = ContextVar("tasks_app_told", default=None)
 def connect() -> None:
     """Tell of failures from now on."""
     add_global_event_processor(_complete)
+    context.on_request.append(_mark_request)
     signals.settling.connect(_tell_error, dispatch_uid=__name__)
     signals.failed.connect(_tell_failed, dispatch_uid=__name__)
     signals.rescued.connect(_tell_rescued, dispatch_uid=__name__)
+
+
+def _mark_request(request_id: str) -> None:
+    """Mark what the SDK sends when our middleware has ended: the request's transaction."""
+    if sentry_sdk.get_client().get_integration("django") is not None:
+        # Its scope is the request's own, and ends with it.
+        sentry_sdk.get_isolation_scope().set_tag("request_id", request_id)
 
 
 def describe_all(scope: sentry_sdk.Scope, run: Run) -> None:
