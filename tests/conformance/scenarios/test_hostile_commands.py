@@ -8,7 +8,7 @@ from contextlib import suppress
 from uuid import uuid4
 
 import pytest
-from kombu import Consumer, Exchange, Queue
+from kombu import Consumer, Exchange, Queue, pools
 from kombu.pidbox import Mailbox
 
 from tests.conformance.scenarios.hostile import CANARY
@@ -29,7 +29,10 @@ EVENTS = Exchange("celeryev", type="fanout" if chosen_broker() == "redis" else "
 
 @pytest.fixture
 def node(target):
-    """The name by which the worker is commanded."""
+    """The name by which the worker is commanded, over connections of now."""
+    # The pool's may date from before a restart of the broker, by another scenario.
+    pools.reset()
+    app._after_fork()
     return f"{target.queue}@{socket.gethostname()}"
 
 
