@@ -6,7 +6,6 @@ reads `TASKS_APP`. Spans may be given as seconds or as `timedelta`. Unknown name
 check (`tasks_app.E025`), not an error here: a typo must not stop a running site.
 """
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -45,10 +44,6 @@ def _count(value: Any) -> int:
         msg = "must be a whole number"
         raise ValueError(msg)
     return value
-
-
-def _path(value: Any) -> str:
-    return str(os.fspath(value))
 
 
 def _switch(value: Any) -> bool:
@@ -94,7 +89,7 @@ def _token(value: Any) -> str | None:
     return value
 
 
-def _file(value: Any) -> Path | None:
+def _path(value: Any) -> Path | None:
     return None if value is None else Path(value)
 
 
@@ -177,13 +172,15 @@ SETTINGS: Mapping[str, Setting] = {
         200, _count, "Last lines of each run kept with its attempt; 0: none."
     ),
     "LOG_LEVELS_FILE": Setting(
-        "", _path, "Where `tasks loglevel` leaves its wish; empty: in the host's temporary folder."
+        None,
+        _path,
+        "Where `tasks loglevel` leaves its wish; None: in the host's temporary folder.",
     ),
     "METRICS_TOKEN": Setting(
         None, _token, "Bearer token that opens the metrics; None: staff who may see outcomes only."
     ),
     "METRICS_INTERVAL": Setting(15, _positive_span, "How often outcomes are counted for metrics."),
-    "LIVENESS_FILE": Setting(None, _file, "File that a living worker touches every few seconds."),
+    "LIVENESS_FILE": Setting(None, _path, "File that a living worker touches every few seconds."),
     "RELAY_IN_WORKER": Setting(True, _switch, "Run a relay inside every worker."),  # noqa: FBT003
     "SENTRY_RETRIES": Setting(
         False,  # noqa: FBT003

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -99,10 +100,15 @@ def enqueue(call: Call) -> Outcome:
         ConfigurationError: an option of the call is none.
         IdempotencyConflict: the key belongs to a call with other arguments.
     """
+    return _surrounded(call.task_name, partial(_enqueue, call))
+
+
+def _surrounded(task_name: str, act: Callable[[], Outcome]) -> Outcome:
+    """Make one outcome inside what stands around every enqueue."""
     if not surroundings:
-        return _enqueue(call)
-    with _told(Wish(call.task_name)) as wish:
-        wish.outcome = _enqueue(call)
+        return act()
+    with _told(Wish(task_name)) as wish:
+        wish.outcome = act()
     return wish.outcome
 
 
@@ -210,11 +216,7 @@ def replay(outcome: Outcome, task: TaskOptions, owner: Any = None) -> Outcome:
     if not _has_ended(outcome):
         msg = f"{outcome} is {outcome.state}; only a final outcome can be replayed."
         raise ValueError(msg)
-    if not surroundings:
-        return _replay(outcome, task, owner)
-    with _told(Wish(outcome.task_name)) as wish:
-        wish.outcome = _replay(outcome, task, owner)
-    return wish.outcome
+    return _surrounded(outcome.task_name, partial(_replay, outcome, task, owner))
 
 
 def _replay(outcome: Outcome, task: TaskOptions, owner: Any) -> Outcome:

@@ -89,19 +89,26 @@ def oldest_unannounced(queues: Iterable[str]) -> dict[str, datetime]:
 
 def _together(parts: Sequence[QuerySet[Any, Any]]) -> Iterator[Any]:
     """Yield the rows of many short queries, each of which the index answers by itself."""
+    if not parts:
+        return
+    connection = connections[conf.DATABASE]
+    sql, params = _union(parts)
+    convert = parts[0].query.get_compiler(connection=connection)
+    convert.setup_query()
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        yield from convert.results_iter([cursor.fetchall()])
+
+
+def _union(parts: Sequence[QuerySet[Any, Any]]) -> tuple[str, list[Any]]:
+    """Return many short queries as one statement, in which each keeps its order and its limit."""
     connection = connections[conf.DATABASE]
     statements, params = [], []
     for place, part in enumerate(parts):
         sql, values = part.query.get_compiler(connection=connection).as_sql()
         statements.append(f"SELECT * FROM ({sql}) AS p{place}")  # noqa: S608 - Django wrote it
         params += values
-    if not parts:
-        return
-    convert = parts[0].query.get_compiler(connection=connection)
-    convert.setup_query()
-    with connection.cursor() as cursor:
-        cursor.execute(" UNION ALL ".join(statements), params)
-        yield from convert.results_iter([cursor.fetchall()])
+    return " UNION ALL ".join(statements), params
 
 
 def in_flight(queue: str) -> int:
@@ -172,16 +179,10 @@ def _take_from(queue: str, room: int, known: frozenset[str], batch: Batch) -> No
 
 def _candidates(queue: str, room: int) -> list[UUID]:
     """Return ids of due rows by priority: one short range of the index for each, one statement."""
-    connection = connections[conf.DATABASE]
     due = Outcome.objects.due().filter(queue=queue).order_by("announce_at", "pk").values("pk")
-    parts, params = [], []
-    for priority in reversed(PRIORITIES):
-        part = due.filter(priority=priority)[:room]
-        sql, values = part.query.get_compiler(connection=connection).as_sql()
-        parts.append(f"SELECT * FROM ({sql}) AS p{priority}")  # noqa: S608 - Django wrote it
-        params += values
-    with connection.cursor() as cursor:
-        cursor.execute(" UNION ALL ".join(parts) + f" LIMIT {room}", params)
+    sql, params = _union([due.filter(priority=each)[:room] for each in reversed(PRIORITIES)])
+    with connections[conf.DATABASE].cursor() as cursor:
+        cursor.execute(f"{sql} LIMIT {room}", params)
         return [cast("UUID", outcome_uuid(row[0])) for row in cursor.fetchall()]
 
 

@@ -99,18 +99,22 @@ class _Transport:
     _leave: Callable[[], None] | None = None
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        self._leave_loop()
         others = set(loop.on_tick)
         super().register_with_event_loop(connection, loop)  # type: ignore[misc]
         # kombu never takes it away: the loop would keep every channel that there ever was.
         self._leave = partial(loop.on_tick.difference_update, loop.on_tick - others)
+
+    def _leave_loop(self) -> None:
+        if self._leave is not None:
+            self._leave()
 
     def _deliver(self, message: Any, queue: str | None) -> None:
         check_envelope(message)
         super()._deliver(message, queue)  # type: ignore[misc]
 
     def close_connection(self, connection: Any) -> None:
-        if self._leave is not None:
-            self._leave()
+        self._leave_loop()
         while True:
             try:
                 return super().close_connection(connection)  # type: ignore[misc,no-any-return]

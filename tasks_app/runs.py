@@ -26,7 +26,7 @@ Surround = Callable[["Run"], AbstractContextManager[None] | None]
 #: What stands around every run, from its claim to the signal of its end, outermost first;
 #: integrations add theirs. Their errors are logged and change nothing. They learn from signals how
 #: the run ended, and are left as if it had ended well.
-surroundings: list["Surround"] = []
+surroundings: list[Surround] = []
 
 
 class Run:

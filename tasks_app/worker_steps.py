@@ -126,9 +126,9 @@ class PulseStep(bootsteps.StartStopStep):
         return does_loop and (self.relay is None or self.relay.turned_at > oldest)
 
 
-def note_ticks(service: Any) -> None:
+def _note_ticks(sender: Any, **kwargs: Any) -> None:
     """Let beat's heart beat as its scheduler ticks."""
-    tick, name = service.scheduler.tick, f"beat@{socket.gethostname()}/{os.getpid()}"
+    tick, name = sender.scheduler.tick, f"beat@{socket.gethostname()}/{os.getpid()}"
     due = 0.0
 
     def tick_and_beat(*args: Any, **options: Any) -> Any:
@@ -139,7 +139,7 @@ def note_ticks(service: Any) -> None:
             beat(name, "beat")
         return wait
 
-    service.scheduler.tick = tick_and_beat
+    sender.scheduler.tick = tick_and_beat
 
 
 class ReconnectStep(bootsteps.Step):
@@ -232,10 +232,6 @@ def prepare(app: Celery) -> None:
 
 def _name_worker(sender: Any = None, **kwargs: Any) -> None:
     leases.identify(str(sender))
-
-
-def _note_ticks(sender: Any, **kwargs: Any) -> None:
-    note_ticks(sender)
 
 
 def _begin_soft_shutdown(**kwargs: Any) -> None:

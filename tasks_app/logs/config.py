@@ -17,6 +17,13 @@ JSON_FORMATTER = "tasks_app.integrations.json_logs.JsonFormatter"
 CONSOLE = "tasks_app.logs.ConsoleHandler"
 FILE = "concurrent_log_handler.ConcurrentRotatingFileHandler"
 
+#: Django's own: mail to `ADMINS`, if there are any.
+MAIL_ADMINS = {
+    "class": "django.utils.log.AdminEmailHandler",
+    "filters": ["production"],
+    "level": "ERROR",
+}
+
 #: Celery's loggers that tell of a run's beginning and good end what our own line tells better.
 TOLD_TWICE = ("celery.app.trace", "celery.worker.strategy")
 
@@ -59,15 +66,14 @@ def dict_config(  # noqa: PLR0913 - options are keywords
         _need("pythonjsonlogger", "json=True", "json-logs")
     if file is not None:
         _need("concurrent_log_handler", "file", "log-files")
-    filters = {
-        "context": {"()": "tasks_app.logs.ContextFilter"},
-        "sampling": {"()": "tasks_app.logs.SamplingFilter", "rate": sampling},
-        "production": {"()": "django.utils.log.RequireDebugFalse"},
-    }
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "filters": filters,
+        "filters": {
+            "context": {"()": "tasks_app.logs.ContextFilter"},
+            "sampling": {"()": "tasks_app.logs.SamplingFilter", "rate": sampling},
+            "production": {"()": "django.utils.log.RequireDebugFalse"},
+        },
         "formatters": {
             "text": {"()": "tasks_app.logs.TextFormatter"},
             **({"json": {"()": JSON_FORMATTER}} if json else {}),
@@ -78,21 +84,20 @@ def dict_config(  # noqa: PLR0913 - options are keywords
                 "formatter": "json" if json else "text",
                 "filters": ["context", "sampling"],
             },
-            # Django's own: mail to `ADMINS`, if there are any.
-            "mail_admins": {
-                "class": "django.utils.log.AdminEmailHandler",
-                "filters": ["production"],
-                "level": "ERROR",
-            },
+            "mail_admins": MAIL_ADMINS,
         },
         "root": {"handlers": ["lines"], "level": level},
-        "loggers": {
-            # In place of the consoles that Django gives them.
-            "django": {"handlers": ["mail_admins"], "level": "INFO"},
-            "django.server": {"handlers": [], "propagate": True},
-            **{name: {"level": "WARNING"} for name in TOLD_TWICE},
-            **{name: {"level": each} for name, each in (levels or {}).items()},
-        },
+        "loggers": _loggers(levels or {}),
+    }
+
+
+def _loggers(levels: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        # In place of the consoles that Django gives them.
+        "django": {"handlers": ["mail_admins"], "level": "INFO"},
+        "django.server": {"handlers": [], "propagate": True},
+        **{name: {"level": "WARNING"} for name in TOLD_TWICE},
+        **{name: {"level": level} for name, level in levels.items()},
     }
 
 

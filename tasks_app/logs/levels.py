@@ -48,7 +48,7 @@ _watching = 0
 
 def path() -> Path:
     """Return the file of this host, the same for all processes of the project."""
-    if conf.LOG_LEVELS_FILE:
+    if conf.LOG_LEVELS_FILE is not None:
         return Path(conf.LOG_LEVELS_FILE)
     name = salted_hmac(SALT, "file", algorithm="sha256").hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"tasks_app-{name}.levels"

@@ -12,11 +12,11 @@ import json
 import os
 import shlex
 import sys
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -26,6 +26,7 @@ from django.core.management import call_command
 from prometheus_client.parser import text_string_to_metric_families
 
 from tasks_app.models import Attempt, Outcome
+from tests.pages import asked
 from tests.processes import ROOT, Process
 from tests.servers.ingest import Ingest
 from tests.servers.otlp import OtlpReceiver, values
@@ -99,10 +100,9 @@ class Site:
         return self.start(name, *words, "--concurrency", "1")
 
     def get(self, page: str, **headers: str) -> str:
-        url = f"http://127.0.0.1:{self.port}{page}"
-        request = urllib.request.Request(url, headers=headers)
-        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
-            return response.read().decode()
+        status, text = asked(self.port, page, headers)
+        assert status == HTTPStatus.OK, text
+        return text
 
     def metrics(self) -> Counter[tuple[str, ...]]:
         """Return how much has happened so far, by metric and labels."""

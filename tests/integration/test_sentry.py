@@ -8,8 +8,6 @@ them, is seen in `tests/security`.
 from __future__ import annotations
 
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
@@ -29,6 +27,7 @@ from tasks_app.integrations.sentry.monitors import monitor_config
 from tasks_app.integrations.sentry.slots import Slot
 from tasks_app.models import Outcome
 from tests import trail
+from tests.pages import asked
 from tests.processes import Process, launch
 from tests.servers.ingest import Ingest
 from tests.servers.server import free_port
@@ -91,14 +90,8 @@ class Site:
 
     def get(self, page: str, request_id: str, port: int | None = None) -> str:
         """Return what a page answers, also with an error."""
-        url = f"http://127.0.0.1:{port or self.port}{page}"
-        request = urllib.request.Request(url, headers={"X-Request-ID": request_id})
-        try:
-            with urllib.request.urlopen(request, timeout=PATIENCE) as response:
-                return response.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.read().decode()
+        _, text = asked(port or self.port, page, {"X-Request-ID": request_id})
+        return text
 
 
 @pytest.fixture(scope="module")

@@ -1,19 +1,19 @@
 """Sentry's side of its protocol: takes envelopes over HTTP and tells what was in them.
 
 It reads what the SDK's own transport sends, as the documented format has it: a line of headers,
-then for each item a line of headers and its bytes. Connections stay open, as with the real one.
+then for each item a line of headers and its bytes.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any
 
+from tests.servers.collector import Answer, Collector
 from tests.waiting import wait_until
 
 #: Seconds within which an item has to come, on a machine that is busy with others.
@@ -44,50 +44,30 @@ class Item:
         return self.payload["exception"]["values"][-1]["stacktrace"]["frames"]
 
 
-class Ingest:
-    """A server on a free loopback port, for any number of projects; a context manager."""
+class Ingest(Collector):
+    """Sentry's server, for any number of projects."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.items: list[Item] = []
         self.text = ""
         self.refused: list[str] = []
         self.lock = threading.Lock()
-        ingest = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if self.headers.get("Content-Encoding") == "gzip":
-                    body = gzip.decompress(body)
-                status = ingest.take(self.path, self.headers.get("X-Sentry-Auth", ""), body)
-                self.send_response(status)
-                self.send_header("Content-Length", "2")
-                self.end_headers()
-                self.wfile.write(b"{}")
-
-            def log_message(self, *args: object) -> None:
-                """Say nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.thread = threading.Thread(target=self.server.serve_forever, args=[0.05], daemon=True)
-
-    def take(self, path: str, key: str, body: bytes) -> int:
-        """Keep the items of an envelope; return the status of the answer."""
+    def take(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Keep the items of an envelope."""
         address = ADDRESS.fullmatch(path)
-        if address is None or "sentry_key=key" not in key:
+        if address is None or "sentry_key=key" not in headers.get("X-Sentry-Auth", ""):
             self.refused.append(path)
-            return 404
+            return Answer(b"{}", "application/json", status=404)
         with self.lock:
             self.text += body.decode(errors="replace")
             self.items += [Item(int(address[1]), *item) for item in parsed(body)]
-        return 200
+        return Answer(b"{}", "application/json")
 
     def dsn(self, project: int = 1) -> str:
         """Return the DSN of a project."""
-        return f"http://key@127.0.0.1:{self.server.server_port}/{project}"
+        return f"http://key@127.0.0.1:{self.port}/{project}"
 
     def of(self, kind: str, **tags: object) -> list[Item]:
         """Return the items of a kind: `event`, `transaction`, `check_in`."""
@@ -104,15 +84,6 @@ class Ingest:
         """Return id and status of each check-in of a monitor."""
         found = [item.payload for item in self.of("check_in")]
         return [(p["check_in_id"], p["status"]) for p in found if p["monitor_slug"] == slug]
-
-    def __enter__(self) -> Self:
-        self.thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.server.shutdown()
-        self.thread.join(timeout=10)
-        self.server.server_close()
 
 
 def parsed(envelope: bytes) -> list[tuple[str, dict[str, Any]]]:
