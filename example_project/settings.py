@@ -110,7 +110,7 @@ TASKS_APP: dict[str, Any] = {
     "LEASE": LEASE,
     "RESCUE_INTERVAL": float(os.environ.get("DISPATCH_RESCUE_INTERVAL", "10")),
     # What waits at the broker has its order already; all other rows are still taken by priority.
-    "MAX_IN_FLIGHT": 100,
+    "MAX_IN_FLIGHT": 40,
     "MAX_CRASHES": int(os.environ.get("DISPATCH_MAX_CRASHES", "3")),
 }
 

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from tasks_app.context import own_request_id, request_id
     from tasks_app.declare import task
     from tasks_app.exceptions import Discard, Retry, Snooze
+    from tasks_app.periodic import every, periodic
     from tasks_app.retry import RetryPolicy
+    from tasks_app.status import accepted, status_token, status_url
 
 __version__ = "0.1.0"
 
@@ -21,9 +23,14 @@ __all__ = [
     "Retry",
     "RetryPolicy",
     "Snooze",
+    "accepted",
     "current",
+    "every",
     "own_request_id",
+    "periodic",
     "request_id",
+    "status_token",
+    "status_url",
     "task",
 ]
 
@@ -32,8 +39,13 @@ _HOMES = {
     "Retry": "exceptions",
     "RetryPolicy": "retry",
     "Snooze": "exceptions",
+    "accepted": "status",
+    "every": "periodic",
     "own_request_id": "context",
+    "periodic": "periodic",
     "request_id": "context",
+    "status_token": "status",
+    "status_url": "status",
     "task": "declare",
 }
 

@@ -1,16 +1,18 @@
 """
-Where people find an outcome: its page in the admin, and its task in Flower.
+Where people find an outcome, its page in the admin and its task in Flower, and a worker there.
 
-Both are made for a browser that stands somewhere else, in Flower or in a mail, so the settings tell
-what no process can know: host, port and the prefix of a proxy. Only ids go into an address.
+They are made for a browser that stands somewhere else, in Flower or in a mail, so the settings tell
+what no process can know: host, port and the prefix of a proxy. Only ids and names of nodes go into
+an address.
 """
 
+import re
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from django.urls import reverse
 
-from tasks_app.conf import conf
+from tasks_app.conf import EVENT_ID, conf
 
 
 def admin_page(outcome_id: Any) -> str:
@@ -33,3 +35,17 @@ def flower_page(outcome_id: Any) -> str | None:
     """Return the address of an outcome's task in Flower, or None where no Flower is known."""
     flower = conf.FLOWER_URL
     return None if flower is None else f"{flower.rstrip('/')}/task/{outcome_id}"
+
+
+def flower_worker(node: str) -> str | None:
+    """Return the address of a worker in Flower, or None where no Flower is known."""
+    flower = conf.FLOWER_URL
+    return None if flower is None else f"{flower.rstrip('/')}/worker/{quote(node, safe='@')}"
+
+
+def sentry_page(event_id: str) -> str | None:
+    """Return the address of an error's event in Sentry; None where no Sentry or no event is."""
+    address = conf.SENTRY_EVENT_URL
+    if address is None or not re.fullmatch("[0-9a-f]{32}", event_id):
+        return None
+    return str(address.replace(EVENT_ID, event_id))

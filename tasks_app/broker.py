@@ -26,6 +26,9 @@ from tasks_app.surroundings import surrounded
 #: Header that marks a message as a doorbell: its outcome's row exists.
 DOORBELL = "tasks_app_doorbell"
 
+#: Option of a row, and header of a plain task's message: the slot that it serves, in ISO form.
+SCHEDULED_FOR = "scheduled_for"
+
 #: What stands around the publishing of each message; integrations add theirs.
 surroundings: list[Callable[[Outcome], AbstractContextManager[None] | None]] = []
 

@@ -1,4 +1,6 @@
 """
+Ending an outcome on request: cancelled, or given up for good.
+
 Cancellation: a pending outcome never runs; a running one is asked, then stopped.
 
 The request is a column of the row, so it survives restarts of anything. The keeper of the running
@@ -33,7 +35,7 @@ def cancel(outcome: Outcome, by: Any = None, reason: str = "") -> bool:
     Returns:
         True if it will not run (any further); False if it was final already.
     """
-    text = short_line(" ".join(part for part in (reason, f"(by {by})" if by else "") if part))
+    text = short_line(" ".join(part for part in (reason, _by(by)) if part))
     for _ in range(ROUNDS):
         if _cancel_pending(outcome, text):
             signals.cancelled.send_robust(Outcome, outcome=outcome)
@@ -45,6 +47,35 @@ def cancel(outcome: Outcome, by: Any = None, reason: str = "") -> bool:
             break
     outcome.refresh()
     return not outcome.is_final or outcome.state == "cancelled"
+
+
+def discard(outcome: Outcome, by: Any = None, reason: str = "") -> bool:
+    """
+    Give up an outcome that waits: it fails as `discarded`, and what it was part of fails with it.
+
+    Runs in the caller's transaction, or in its own where there is none.
+
+    Args:
+        outcome: The outcome; refreshed before this returns.
+        by: Who discards it; told in the stored error.
+        reason: Why, in one line.
+
+    Returns:
+        False if it is not pending.
+    """
+    error = short_line(" ".join(part for part in (reason or "Discarded", _by(by)) if part))
+    with transaction.atomic(using=conf.DATABASE):
+        is_discarded = outcomes.discard(outcome.id, error)
+        outcome.refresh()
+        if is_discarded:
+            canvas.on_failure(outcome, error)
+    if is_discarded:
+        signals.failed.send_robust(Outcome, outcome=outcome, error=None)
+    return is_discarded
+
+
+def _by(somebody: Any) -> str:
+    return f"(by {somebody})" if somebody else ""
 
 
 def _cancel_pending(outcome: Outcome, reason: str) -> bool:

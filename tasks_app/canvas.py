@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
-from uuid import uuid5
+from uuid import UUID, uuid5
 
 from celery import current_app
 from celery.canvas import Signature, maybe_signature
@@ -79,6 +79,28 @@ def _at_any_rate(outcome: Outcome, place: str) -> Iterator[None]:
         raise
     except Exception as error:  # noqa: BLE001 - a signature may be anything
         logger.error("%s of %s cannot be enqueued: %s", place, outcome, type(error).__name__)  # noqa: TRY400 - what it says may hold arguments
+
+
+def follower_places(outcome: Outcome) -> dict[UUID, str]:
+    """
+    Return where each outcome that may follow this one stands, by the id that it would have.
+
+    Places are `chain`, `chord`, `link.0`, `link_error.0` and so on.
+    """
+    options = call_options(outcome)
+    canvas = {"chain": (options.get("chain") or ())[-1:], "chord": [options.get("chord")]}
+    followers = [(place, signature) for place, found in canvas.items() for signature in found]
+    for name in ("link", "link_error"):
+        numbered = enumerate(options.get(name) or ())
+        followers += [(f"{name}.{position}", signature) for position, signature in numbered]
+    places = {}
+    for place, signature in followers:
+        if signature:
+            places[uuid5(outcome.id, place)] = place
+            frozen = outcome_uuid((signature.get("options") or {}).get("task_id"))
+            if frozen is not None:
+                places[frozen] = place
+    return places
 
 
 def open_chord(group_id: str, size: int, body: Signature) -> None:

@@ -29,6 +29,9 @@ MADE = "tasks_app"
 OUTCOME_TASK = "tasks_app.declare:OutcomeTask"
 ADOPTED_TASK = "tasks_app.declare:AdoptedTask"
 
+#: Beat's scheduler where django-celery-beat is installed.
+SCHEDULER = "tasks_app.periodic.scheduler:Scheduler"
+
 
 def defaults() -> dict[str, Any]:
     """Return the settings that hold where the project says nothing."""
@@ -54,7 +57,7 @@ def defaults() -> dict[str, Any]:
         "broker_transport_options": transport_options(broker),
     }
     if "django_celery_beat" in settings.INSTALLED_APPS:
-        found["beat_scheduler"] = "django_celery_beat.schedulers:DatabaseScheduler"
+        found["beat_scheduler"] = SCHEDULER
     # Celery looks into added defaults before the project's own settings, not after them.
     return {
         name: value

@@ -81,10 +81,33 @@ def _address(value: Any) -> str | None:
     return str(value)
 
 
+def _event_address(value: Any) -> str | None:
+    """Read the address of an error event's page, with a place for the event's id."""
+    if value is None:
+        return None
+    parts = urlsplit(_text(value))
+    is_plain = value.isprintable() and not set(value) & set(" \\<>\"'")
+    is_web = parts.scheme in {"http", "https"} and bool(parts.hostname) and "@" not in parts.netloc
+    if not (is_plain and is_web) or value.count(EVENT_ID) != 1 or EVENT_ID in parts.netloc:
+        msg = (
+            "must be an address with {event_id} once, such as"
+            " 'https://sentry.example/organizations/shop/issues/?query={event_id}'"
+        )
+        raise ValueError(msg)
+    return str(value)
+
+
 def _token(value: Any) -> str | None:
     shortest = 16
     if value is not None and (not isinstance(value, str) or len(value) < shortest):
         msg = f"must be None or a text of at least {shortest} characters"
+        raise ValueError(msg)
+    return value
+
+
+def _version(value: Any) -> str | None:
+    if value is not None and (not isinstance(value, str) or not 0 < len(value) <= VERSION_LENGTH):
+        msg = f"must be None or a text of 1 to {VERSION_LENGTH} characters"
         raise ValueError(msg)
     return value
 
@@ -108,6 +131,12 @@ def _retention(value: Any) -> dict[str, timedelta | None]:
     given = {state: None if kept is None else _span(kept) for state, kept in value.items()}
     return {**DEFAULT_RETENTION, **given}
 
+
+#: Characters of a version at most.
+VERSION_LENGTH = 128
+
+#: Stands in `SENTRY_EVENT_URL` where an event's id goes.
+EVENT_ID = "{event_id}"
 
 #: How long a final outcome is kept; None keeps it for ever.
 DEFAULT_RETENTION: dict[str, timedelta | None] = {
@@ -146,7 +175,17 @@ SETTINGS: Mapping[str, Setting] = {
     "MAX_ARGUMENT_BYTES": Setting(65_536, _positive, "Largest arguments, as JSON."),
     "MAX_RESULT_BYTES": Setting(65_536, _positive, "Largest stored result, as JSON."),
     "RETENTION": Setting({}, _retention, "How long final outcomes are kept, by state."),
+    "PRUNE_DAILY": Setting(
+        True,  # noqa: FBT003
+        _switch,
+        "Let beat delete once a day what `RETENTION` allows.",
+    ),
     "REQUEST_ID_HEADER": Setting("X-Request-ID", _text, "HTTP header of the request id."),
+    "RECORD_REQUESTS": Setting(
+        True,  # noqa: FBT003
+        _switch,
+        "Keep method, route, status and times of each web request that enqueued something.",
+    ),
     "REDACT": Setting(
         ("password", "passwd", "secret", "token", "api_key", "authorization"),
         _names,
@@ -180,8 +219,22 @@ SETTINGS: Mapping[str, Setting] = {
         None, _token, "Bearer token that opens the metrics; None: staff who may see outcomes only."
     ),
     "METRICS_INTERVAL": Setting(15, _positive_span, "How often outcomes are counted for metrics."),
+    "STATUS_TOKEN_AGE": Setting(
+        timedelta(days=1), _positive_span, "How long a token for an outcome's status is good."
+    ),
+    "STATUS_STREAMS": Setting(
+        4, _count, "Status streams that one process serves at a time under WSGI; 0: none."
+    ),
     "LIVENESS_FILE": Setting(None, _path, "File that a living worker touches every few seconds."),
     "RELAY_IN_WORKER": Setting(True, _switch, "Run a relay inside every worker."),  # noqa: FBT003
+    "VERSION": Setting(
+        None, _version, "Version of the project's code; None: what Sentry would call the release."
+    ),
+    "SENTRY_EVENT_URL": Setting(
+        None,
+        _event_address,
+        "Page of an error in Sentry, with `{event_id}`; None: the admin shows the event's id.",
+    ),
     "SENTRY_RETRIES": Setting(
         False,  # noqa: FBT003
         _switch,

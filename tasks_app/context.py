@@ -27,6 +27,9 @@ _find_owner: ContextVar["Callable[[], Any] | None"] = ContextVar(
 )
 
 
+#: The web request that is being answered here.
+_web_request: ContextVar["WebWork | None"] = ContextVar("tasks_app_web_request", default=None)
+
 #: Where a row's trace context has the headers of its last attempt; no header is called so.
 PREVIOUS = "previous attempt"
 
@@ -49,6 +52,14 @@ class Lineage:
     def of(cls, outcome: Any) -> "Lineage":
         """Return what an outcome's children are told."""
         return cls(outcome.id, outcome.root_id, outcome.owner_id)
+
+
+@dataclass(slots=True)
+class WebWork:
+    """What a web request has caused so far; shared by all threads and coroutines that serve it."""
+
+    request_id: str
+    has_enqueued: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +158,23 @@ def working_for(
         _find_owner.reset(owner_token)
         _lineage.reset(lineage_token)
         _request_id.reset(request_token)
+
+
+@contextmanager
+def answering(work: WebWork) -> Iterator[None]:
+    """Note in `work` what the block enqueues for its request."""
+    token = _web_request.set(work)
+    try:
+        yield
+    finally:
+        _web_request.reset(token)
+
+
+def note_enqueued(request: str | None) -> None:
+    """Note that something was enqueued under a request id."""
+    work = _web_request.get()
+    if work is not None and work.request_id == request:
+        work.has_enqueued = True
 
 
 @contextmanager

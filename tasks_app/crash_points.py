@@ -46,6 +46,8 @@ POINTS: Mapping[str, str] = {
     "rescue.after_commit": "an orphan's rescue is committed, nobody told",
     "release.after": "a stopping worker has given back some of its runs",
     "cancel.before_commit": "a cancellation is written and not committed",
+    "slot.before_commit": "a schedule's slot and its outcome are written and not committed",
+    "slot.after_commit": "a schedule's slot and its outcome are committed",
     "prune.after_batch": "a batch of pruned outcomes is committed",
 }
 

@@ -6,13 +6,15 @@ are read from the run that the calling code belongs to, so `current.attempt` is 
 """
 
 import math
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from tasks_app import context
+from tasks_app.broker import SCHEDULED_FOR, call_options
 from tasks_app.exceptions import TaskCancelled
 from tasks_app.failures import short_line
-from tasks_app.models import Progress
+from tasks_app.models import Outcome, Progress
 from tasks_app.redaction import scrub
 from tasks_app.runs import running
 
@@ -24,6 +26,7 @@ __all__ = [
     "progress",
     "raise_if_cancelled",
     "request_id",
+    "scheduled_for",
 ]
 
 #: Id of the running outcome, or None.
@@ -34,6 +37,9 @@ attempt: int | None
 idempotency_key: str | None
 #: The request id that this work belongs to, or None.
 request_id: str | None
+#: The scheduled time that this work serves, aware; the same over all attempts and replays, and None
+#: for what no schedule asked for.
+scheduled_for: datetime | None
 #: True once the outcome's cancellation was asked for, or this run has lost its lease.
 cancelled: bool
 
@@ -78,4 +84,11 @@ def __getattr__(name: str) -> Any:
         return run and run.lease.number
     if name == "idempotency_key":
         return run and (run.outcome.idempotency_key or str(run.outcome.id))
+    if name == "scheduled_for":
+        return run and _slot_of(run.outcome)
     raise AttributeError(name)
+
+
+def _slot_of(outcome: Outcome) -> datetime | None:
+    text = call_options(outcome).get(SCHEDULED_FOR)
+    return None if text is None else datetime.fromisoformat(text)

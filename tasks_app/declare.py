@@ -38,7 +38,7 @@ R = TypeVar("R")
 declared_by: dict[str, set[str]] = {}
 
 #: What `using()` accepts.
-USING = ("queue", "priority", "run_after", "idempotency_key", "expires", "owner")
+USING = ("queue", "priority", "run_after", "idempotency_key", "expires", "owner", "about")
 
 
 class OutcomeTask(DjangoTask, Generic[P, R]):  # type: ignore[type-arg]  # generic in the stub alone
@@ -98,7 +98,7 @@ class OutcomeTask(DjangoTask, Generic[P, R]):  # type: ignore[type-arg]  # gener
         Return this task with other options for the calls made through it.
 
         Args:
-            options: `queue, priority, run_after, idempotency_key, expires, owner`.
+            options: `queue, priority, run_after, idempotency_key, expires, owner, about`.
 
         Raises:
             ConfigurationError: an unknown option; the nearest known one is named.
@@ -318,6 +318,16 @@ def task_options(task_name: str) -> TaskOptions:
         msg = f"No task {task_name!r} is registered here.{hint}"
         raise ConfigurationError(msg)
     return declared[task_name]
+
+
+def place_of(task_name: str) -> str:
+    """Return where a task's helper stands, as `module:line`; empty where that is not known."""
+    helper = getattr(current_app.tasks.get(task_name), "helper", None)
+    try:
+        code = inspect.unwrap(helper).__code__  # type: ignore[arg-type]
+    except (AttributeError, TypeError, ValueError):
+        return ""
+    return f"{inspect.unwrap(helper).__module__}:{code.co_firstlineno}"  # type: ignore[arg-type]
 
 
 def _awaited(helper: Callable[..., Any]) -> Callable[..., Any]:

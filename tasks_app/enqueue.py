@@ -17,18 +17,26 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connections, transaction
 from django.utils import timezone
 
-from tasks_app import arguments, context, signals
+from tasks_app import arguments, context, signals, subjects
 from tasks_app.broker import options_text, task_queue
 from tasks_app.clock import DatabaseNow
 from tasks_app.conf import conf
 from tasks_app.crash_points import crash_point
 from tasks_app.durations import as_timedelta
 from tasks_app.exceptions import ConfigurationError, IdempotencyConflict, InvalidArgument
-from tasks_app.idempotency import Key, conceal, hand_over, reserve, reserve_many
-from tasks_app.models import Outcome, outcome_uuid
+from tasks_app.idempotency import (
+    Key,
+    conceal,
+    hand_over,
+    note_repeats,
+    reserve,
+    reserve_many,
+)
+from tasks_app.models import Cause, Outcome, outcome_uuid
 from tasks_app.options import TaskOptions, read_priority, read_queue
 from tasks_app.redaction import secret_texts
 from tasks_app.statements import BATCH, copies, insert_copies
+from tasks_app.states import State
 from tasks_app.surroundings import surrounded
 from tasks_app.uuid7 import uuid7
 
@@ -45,6 +53,7 @@ class CallOptions:
     expires: When | None = None
     idempotency_key: str | None = None
     owner: Any = None
+    about: Any = None
     task_id: str | UUID | None = None
     root_id: str | UUID | None = None
     parent_id: str | UUID | None = None
@@ -87,7 +96,9 @@ surroundings: list[Callable[[Wish], AbstractContextManager[None] | None]] = []
 
 def enqueue(call: Call) -> Outcome:
     """
-    Record the wish to run a task: one INSERT, two with an idempotency key.
+    Record the wish to run a task: one INSERT, and one each for a key and for its subjects.
+
+    A call whose key led to an existing outcome is noted as its `Repeat`, in the same transaction.
 
     Runs in the caller's transaction of `TASKS_APP["DATABASE"]`, or in its own where there is none.
 
@@ -124,14 +135,19 @@ def _told(wish: Wish) -> Iterator[Wish]:
 
 def _enqueue(call: Call) -> Outcome:
     outcome = _build(call)
+    about = _subjects(call)
     key = _key_of(call, outcome)
     own_id = call.options.task_id is not None
-    with nullcontext() if key is None else _transaction(savepoint=own_id):
+    is_single = key is None and not about
+    with nullcontext() if is_single else _transaction(savepoint=own_id):
         existing = None if key is None else reserve(key)
         if existing is not None:
             existing.created = False
+            _note_repeats([existing.id], call.options)
             return existing
         _insert(outcome, own_id=own_id)
+        subjects.write({outcome.id: about})
+    context.note_enqueued(outcome.request_id)
     crash_point("enqueue.after_insert")
     if signals.enqueued.has_listeners():
         signals.enqueued.send_robust(Outcome, outcome=outcome)
@@ -175,8 +191,12 @@ def _enqueue_many(calls: Sequence[Call], wish: Wish | None = None) -> list[UUID]
         for place, key in enumerate(key_texts)
         if key is not None
     }
-    with transaction.atomic(using=conf.DATABASE) if keys else nullcontext():
+    about = [_subjects(call) for call in calls]
+    is_single = not keys and not any(about)
+    with nullcontext() if is_single else _transaction(savepoint=bool(keys)):
         existing = reserve_many(keys)
+        if existing:
+            _note_repeats(list(existing.values()), calls[0].options)
         new = [place for place in range(len(calls)) if place not in existing]
         if new:
             shared = _blank(calls[0], ids[0])
@@ -191,8 +211,16 @@ def _enqueue_many(calls: Sequence[Call], wish: Wish | None = None) -> list[UUID]
             if shared.root_id == shared.id:
                 columns["root_id"] = columns["id"]
             _insert_many(shared, columns)
+            subjects.write({ids[place]: about[place] for place in new})
+            context.note_enqueued(shared.request_id)
     crash_point("enqueue.after_insert")
     return [existing.get(place, outcome_id) for place, outcome_id in enumerate(ids)]
+
+
+def _note_repeats(outcome_ids: Sequence[UUID], options: CallOptions) -> None:
+    parent = context.lineage()
+    parent_id = options.parent_id or (parent.outcome_id if parent else None)
+    note_repeats(outcome_ids, context.request_id(), parent_id, _owner_id(options.owner))
 
 
 def _insert_many(shared: Outcome, columns: Mapping[str, Sequence[Any]]) -> None:
@@ -240,6 +268,10 @@ def _replay(outcome: Outcome, task: TaskOptions, owner: Any) -> Outcome:
         if key is not None:
             hand_over(key)
         _insert(again, own_id=False)
+        if outcome.state == State.FAILED:
+            Cause.objects.filter(pk=outcome.pk).update(replayed_at=DatabaseNow())
+        subjects.copy(outcome.id, again.id)
+    context.note_enqueued(again.request_id)
     if signals.enqueued.has_listeners():
         signals.enqueued.send_robust(Outcome, outcome=again)
     return again
@@ -411,6 +443,16 @@ def _made_key(call: Call) -> str | None:
     except (LookupError, AttributeError) as error:
         msg = f"idempotency_key={maker!r} of {call.task_name} names what is no argument: {error}."
         raise ConfigurationError(msg) from error
+
+
+def _subjects(call: Call) -> tuple[subjects.Named, ...]:
+    """Return what a call is about: as the caller says, else as the declaration does."""
+    task = call.task
+    if call.options.about is not None:
+        return subjects.named(call.options.about)
+    if task.about is None:
+        return ()
+    return subjects.declared_subjects(task.about, task.signature, call.args, call.kwargs)
 
 
 def _key_of(call: Call, outcome: Outcome) -> Key | None:

@@ -6,9 +6,13 @@ scrubbed texts, whatever its `repr` or `str` do. `presentable` is what Celery, i
 get to see.
 """
 
+import sysconfig
 import traceback
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
+from types import FrameType
 from typing import Any, Literal, cast
 
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
@@ -34,6 +38,14 @@ LONGEST_LINE = 255
 TERMINATED = -(256 - 15)
 
 TIME_LIMITS = (TimeLimitExceeded, SoftTimeLimitExceeded)
+
+#: Folders of installed packages, wherever they are; and Python's own.
+INSTALLED = frozenset({"site-packages", "dist-packages"})
+PYTHON = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
+
+#: Packages that run a helper and are no part of it, also where they are not installed but checked
+#: out.
+RUNNERS = frozenset({"tasks_app", "celery", "kombu", "billiard", "django"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +91,25 @@ def describe(error: BaseException, outcome: Outcome) -> Failure:
     secrets = secret_texts(outcome.task_name, outcome.args, outcome.kwargs)
     cause = error.exc if isinstance(error, celery_exceptions.Retry) and error.exc else error
     return Failure(
-        error_type=f"{type(cause).__module__}.{type(cause).__qualname__}"[:LONGEST_LINE],
+        error_type=short_line(f"{type(cause).__module__}.{type(cause).__qualname__}"),
         error=one_line(scrub(_text(cause), secrets))[:LONGEST_ERROR],
         traceback=storable(scrub(_traceback(cause), secrets))[-LONGEST_TRACEBACK:],
+        place=place_of(cause),
     )
+
+
+def place_of(error: BaseException) -> str:
+    """
+    Return module and function of the deepest frame in the project's own code; "" without one.
+
+    Installed packages, Python's own modules and whatever runs helpers are none of it.
+    """
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    deepest = next(filter(_is_of_project, reversed(frames)), None)
+    if deepest is None:
+        return ""
+    module = deepest.f_globals.get("__name__", "")
+    return short_line(f"{module}:{deepest.f_code.co_qualname}")
 
 
 def presentable(error: BaseException, failure: Failure, outcome: Outcome) -> Exception:
@@ -112,6 +139,19 @@ def short_line(text: str) -> str:
 def storable(text: str) -> str:
     """Return the text without what some database refuses: NUL and lone surrogates."""
     return text.replace("\0", "�").encode("utf-8", "replace").decode()
+
+
+def _is_of_project(frame: FrameType) -> bool:
+    package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+    return package not in RUNNERS and _is_file_of_project(frame.f_code.co_filename)
+
+
+@cache
+def _is_file_of_project(name: str) -> bool:
+    path = Path(name)
+    if name.startswith("<") or INSTALLED.intersection(path.parts):
+        return False
+    return not any(path.is_relative_to(folder) for folder in PYTHON)
 
 
 def _by_policy(error: BaseException, outcome: Outcome, options: TaskOptions) -> Verdict:

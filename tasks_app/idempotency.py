@@ -7,22 +7,30 @@ the first one's transaction, then gets its outcome; other arguments are an `Idem
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from django.db import connections
-from django.db.models import Case, Value, When
+from django.db.models import Case, Count, Value, When
 
 from tasks_app.clock import DatabaseNow
 from tasks_app.conf import conf
 from tasks_app.crash_points import crash_point
 from tasks_app.exceptions import IdempotencyConflict
-from tasks_app.models import IdempotencyKey, Outcome
+from tasks_app.models import IdempotencyKey, Outcome, Repeat
 from tasks_app.redaction import is_clean
 
 #: Takeovers of a freed key that may be lost to others before this caller gives up.
 TAKEOVERS = 5
+
+#: Repeats that are kept of one outcome, the first ones: a hot key must not flood the table.
+MOST_REPEATS = 20
+
+#: Outcomes whose repeats are noted by one pair of statements.
+BATCH = 500
 
 #: A key that was made of secrets.
 CONCEALED = re.compile(r"sha256:[0-9a-f]{64}")
@@ -99,17 +107,21 @@ def reserve_many(keys: Mapping[int, Key]) -> dict[int, UUID]:
         IdempotencyConflict: as `reserve`, also between two calls of the same batch.
     """
     first: dict[str, tuple[int, Key]] = {}
+    again: list[tuple[int, Key]] = []
     existing: dict[int, UUID] = {}
     for position, key in keys.items():
         _, holder = first.setdefault(key.scope, (position, key))
         if holder is not key:
             if holder.digest != key.digest:
                 raise _conflict(key, holder.outcome_id)
-            existing[position] = holder.outcome_id
+            again.append((position, key))
     for position, key in first.values():
         holder_outcome = reserve(key)
         if holder_outcome is not None:
             existing[position] = holder_outcome.id
+    for position, key in again:
+        place, holder = first[key.scope]
+        existing[position] = existing.get(place, holder.outcome_id)
     return existing
 
 
@@ -121,12 +133,50 @@ def hand_over(key: Key) -> None:
         continue
 
 
+def note_repeats(
+    outcome_ids: Sequence[UUID], request_id: str | None, parent_id: Any, owner_pk: Any
+) -> None:
+    """
+    Remember who asked again for outcomes that keys led to; two statements, one once it is enough.
+
+    Runs in the caller's transaction: who rolls back has not asked. Callers that do not see each
+    other yet may leave a few more than `MOST_REPEATS`.
+    """
+    for start in range(0, len(outcome_ids), BATCH):
+        asked = outcome_ids[start : start + BATCH]
+        noted = _noted(asked)
+        new = []
+        for outcome_id in asked:
+            noted[outcome_id] += 1
+            if noted[outcome_id] <= MOST_REPEATS:
+                new.append(
+                    Repeat(
+                        outcome_id=outcome_id,
+                        request_id=request_id,
+                        parent_id=parent_id,
+                        owner_pk="" if owner_pk is None else str(owner_pk),
+                    )
+                )
+        Repeat.objects.bulk_create(new)
+
+
+def _noted(outcome_ids: Sequence[UUID]) -> Counter[UUID]:
+    rows = Repeat.objects.filter(outcome_id__in=set(outcome_ids)).values_list("outcome_id")
+    return Counter(dict(rows.annotate(count=Count("pk"))))
+
+
 def holder_of(task_name: str, text: str) -> UUID | None:
     """Return the id of the outcome that a task's key stands for, if it stands for any."""
     scope = Key(task_name, text, "", UUID(int=0)).scope
     rows = IdempotencyKey.objects.filter(pk=scope)
     holder: UUID | None = rows.values_list("outcome_id", flat=True).first()
     return holder
+
+
+def holders_of(task_names: Sequence[str], text: str) -> list[UUID]:
+    """Return the ids of the outcomes that a key stands for, in whichever of these tasks."""
+    scopes = {Key(name, text, "", UUID(int=0)).scope for name in task_names}
+    return list(IdempotencyKey.objects.filter(pk__in=scopes).values_list("outcome_id", flat=True))
 
 
 def _scope(task_name: str, text: str) -> str:

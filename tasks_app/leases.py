@@ -22,6 +22,7 @@ class Lease:
     """Proof of a claim: what every write of this run has to name."""
 
     outcome_id: UUID
+    task_name: str
     fence: int
     #: The run's number among those that count, from 1.
     number: int
@@ -38,6 +39,7 @@ class Lease:
             raise ValueError(msg)
         return cls(
             outcome.id,
+            outcome.task_name,
             outcome.fence,
             outcome.attempt,
             outcome.worker,
@@ -56,6 +58,9 @@ class Failure:
     sentry_event_id: str = ""
     #: The last lines of the run's log.
     log: str = ""
+    #: Module and function of the project's code that raised it, or "" where none of it did; None:
+    #: nothing was raised.
+    place: str | None = None
     #: What the outcome's row keeps for its next attempt; None: what it has.
     trace_context: str | None = None
 
@@ -95,3 +100,13 @@ def worker_prefix() -> str:
 def process_of(worker: str) -> int:
     """Return the process id that a worker's name ends with."""
     return int(worker.rpartition("/")[2])
+
+
+def prefix_of(worker: str) -> str:
+    """Return what a worker's name shares with all other processes of that worker."""
+    return worker.rpartition("/")[0] + "/"
+
+
+def node_of(worker: str) -> str:
+    """Return the node that a worker's name begins with, as Celery knows it."""
+    return worker.rpartition("#")[0]

@@ -4,7 +4,8 @@ The HTTP middleware: one request id for the request and for everything that it c
 An id that another package's middleware has set is adopted, else one that comes with the request; if
 it is harmless to store, log and send back. Any other is replaced, never repaired. What the request
 enqueues carries the id and belongs to the logged-in user. Both are put back when the response is
-ready, also after an exception, and are there again while a streamed body is made.
+ready, also after an exception, and are there again while a streamed body is made. A request that
+enqueued something leaves a row that tells of it, written after the response is ready.
 """
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
@@ -12,13 +13,14 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.contrib.auth import get_user_model
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.functional import LazyObject, empty
 
 from tasks_app import context
 from tasks_app.conf import conf
+from tasks_app.web_requests import Visit
 
 GetResponse = Callable[[HttpRequest], Any]
 #: Makes the block in which code works for the request.
@@ -47,15 +49,32 @@ class RequestIDMiddleware:
         if self.is_async:
             return self.__acall__(request)
         work = _begin(request)
-        with work():
-            response = self.get_response(request)
+        visit = Visit(request)
+        try:
+            with work(), visit.noticing():
+                response = self.get_response(request)
+        except BaseException:
+            visit.record(None)
+            raise
+        visit.record(response.status_code)
         return _finish(request, response, work)
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         work = _begin(request)
-        with work():
-            response = await self.get_response(request)
+        visit = Visit(request)
+        try:
+            with work(), visit.noticing():
+                response = await self.get_response(request)
+        except BaseException:
+            await _arecord(visit, None)
+            raise
+        await _arecord(visit, response.status_code)
         return _finish(request, response, work)
+
+
+async def _arecord(visit: Visit, status: int | None) -> None:
+    if visit.is_to_be_told:
+        await sync_to_async(visit.record)(status)
 
 
 def _begin(request: HttpRequest) -> Work:

@@ -6,9 +6,11 @@ a name is known (masking arguments of a row, judging a lost run). Filled by `tas
 """
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
+from string import Formatter
 from typing import Any, cast
 
 from tasks_app.conf import conf
@@ -24,6 +26,12 @@ PRIORITIES = range(10)
 LONGEST_QUEUE, LONGEST_NAME = 128, 255
 
 KeyMaker = str | Callable[..., str]
+
+#: A format string `app_label.model:{pk}`, or what returns objects or such texts.
+About = str | Callable[..., Any]
+
+#: The form of a text that names an object.
+NAMES_OBJECT = re.compile(r"(\w+\.\w+):(.+)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +52,8 @@ class TaskOptions:
         redact: Names of arguments that are masked wherever they could be seen.
         max_result_bytes: Largest stored result; None means `MAX_RESULT_BYTES`.
         aliases: Former names, still answered by this task.
+        about: Which object a call is about: a format string `app_label.model:{pk}` over the bound
+            arguments, or a callable that gets them.
     """
 
     name: str | None = None
@@ -58,6 +68,7 @@ class TaskOptions:
     redact: frozenset[str] = frozenset()
     max_result_bytes: int | None = None
     aliases: tuple[str, ...] = ()
+    about: About | None = None
     signature: inspect.Signature = field(default_factory=inspect.Signature)
 
     @property
@@ -94,7 +105,14 @@ def read_options(given: Mapping[str, Any], signature: inspect.Signature) -> Task
     options = TaskOptions(**values, signature=signature)
     _check_limits(options)
     _check_redact(options)
+    _check_about(options)
     return options
+
+
+def template_fields(template: str) -> list[str]:
+    """Return the names of the arguments that a format string uses."""
+    fields = (field for _, field, _, _ in Formatter().parse(template) if field is not None)
+    return [field.partition(".")[0].partition("[")[0] for field in fields]
 
 
 def read_priority(name: str, value: Any) -> int:
@@ -133,6 +151,14 @@ def _key_maker(name: str, value: Any) -> KeyMaker | None:
     if value is None or callable(value) or isinstance(value, str):
         return cast("KeyMaker | None", value)
     msg = f"{name}={value!r}: pass a format string over the arguments, or a callable."
+    raise ConfigurationError(msg)
+
+
+def _about(name: str, value: Any) -> About | None:
+    is_text = isinstance(value, str) and NAMES_OBJECT.fullmatch(value)
+    if value is None or callable(value) or is_text:
+        return cast("About | None", value)
+    msg = f"{name}={value!r}: pass a text such as 'shop.order:{{order_id}}', or a callable."
     raise ConfigurationError(msg)
 
 
@@ -193,6 +219,7 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "expires": _span_or_none,
     "redact": _text_set,
     "aliases": _texts,
+    "about": _about,
 }
 
 
@@ -210,4 +237,20 @@ def _check_redact(options: TaskOptions) -> None:
         if name not in parameters and not open_ended:
             hint = did_you_mean(name, parameters)
             msg = f"redact names {name!r}, which is no parameter of the helper.{hint}"
+            raise ConfigurationError(msg)
+
+
+def _check_about(options: TaskOptions) -> None:
+    if not isinstance(options.about, str):
+        return
+    parameters = options.signature.parameters
+    try:
+        named = template_fields(options.about)
+    except ValueError as error:
+        msg = f"about={options.about!r} is no format string: {error}."
+        raise ConfigurationError(msg) from error
+    for name in named:
+        if name not in parameters:
+            hint = did_you_mean(name, parameters)
+            msg = f"about names {name!r}, which is no parameter of the helper.{hint}"
             raise ConfigurationError(msg)

@@ -5,7 +5,7 @@ No row is ever announced for good: each announcement moves `announce_at` ahead, 
 worker claims the row it comes due again. Nothing here talks to a broker.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -18,14 +18,17 @@ from django.db.models.functions import Coalesce, Least
 from tasks_app import outcomes
 from tasks_app.clock import DatabaseNow
 from tasks_app.conf import conf
-from tasks_app.models import Outcome, outcome_uuid
+from tasks_app.models import Outcome, PausedQueue, outcome_uuid
 from tasks_app.options import PRIORITIES
-from tasks_app.statements import StateIs
+from tasks_app.statements import StateIs, together, union
 from tasks_app.states import Reason, State
 from tasks_app.transience import pessimistic
 
 #: Wait before the next announcement, by how often a row was announced before.
 WAITS = tuple(timedelta(seconds=s) for s in (30, 60, 120, 300, 600))
+
+#: Rows per statement that is told their ids, and expired rows of paused queues per look.
+IDS = 500
 
 #: Announcements after which an unknown task is given up, once its time is over too.
 UNANSWERED = 3
@@ -45,7 +48,8 @@ def take_due(limit: int, known_tasks: Iterable[str]) -> Batch:
     Take due rows, highest priority first, and move their next announcement ahead.
 
     Commits before it returns: a crash afterwards costs the wait until the next announcement.
-    Rows that another relay holds are skipped, where the database can.
+    Rows that another relay holds are skipped, where the database can; those of paused queues stay
+    as they are.
 
     Args:
         limit: Rows at most.
@@ -53,7 +57,7 @@ def take_due(limit: int, known_tasks: Iterable[str]) -> Batch:
             (`unregistered`) after `UNREGISTERED_AFTER`.
     """
     batch = Batch()
-    for queue in waiting_queues():
+    for queue in open_queues():
         left = limit - len(batch.rows)
         if left and (room := _room(queue, limit)):
             _take_from(queue, min(left, room), frozenset(known_tasks), batch)
@@ -71,6 +75,65 @@ def waiting_queues() -> list[str]:
     return queues
 
 
+def paused_queues() -> set[str]:
+    """Return the queues that nothing is taken from until they are resumed."""
+    return set(PausedQueue.objects.values_list("pk", flat=True))
+
+
+def depths(queues: Iterable[str], most: int) -> dict[str, int]:
+    """Return how many rows wait in each queue, counted to `most`, in one statement."""
+    pending = Outcome.objects.filter(state=State.PENDING).order_by()
+    parts = [pending.filter(queue=queue).values_list("queue")[:most] for queue in sorted(queues)]
+    if not parts:
+        return {}
+    sql, params = union(parts)
+    with connections[conf.DATABASE].cursor() as cursor:
+        # Django wrote all but the frame.
+        cursor.execute(f"SELECT queue, COUNT(*) FROM ({sql}) AS waiting GROUP BY queue", params)  # noqa: S608
+        return dict(cursor.fetchall())
+
+
+def open_queues() -> list[str]:
+    """Return the queues of pending rows that are not paused."""
+    queues = waiting_queues()
+    paused = paused_queues() if queues else set()
+    return [queue for queue in queues if queue not in paused]
+
+
+def expire_paused() -> list[Outcome]:
+    """
+    End rows of paused queues whose time has passed; return them, as read before.
+
+    Elsewhere a row that is due is taken, and its expiry seen; these are taken by nobody. No index
+    knows when rows expire, so all that are due in such a queue are read: by one relay of all, every
+    `RESCUE_INTERVAL`. Each is ended by a statement of its own.
+    """
+    return [
+        row
+        for queue in sorted(paused_queues())
+        if _is_our_turn(queue)
+        for row in _overdue(queue)[:IDS]
+        if outcomes.expire(row.pk)
+    ]
+
+
+def _is_our_turn(queue: str) -> bool:
+    now = DatabaseNow()
+    turn = PausedQueue.objects.filter(pk=queue, searched_at__lte=now - conf.RESCUE_INTERVAL)
+    return turn.update(searched_at=now) > 0
+
+
+def _overdue(queue: str) -> QuerySet[Outcome]:
+    now = DatabaseNow()
+    return Outcome.objects.filter(
+        state=State.PENDING,
+        queue=queue,
+        priority__in=PRIORITIES,
+        announce_at__lte=now,
+        expires_at__lte=now,
+    )
+
+
 def oldest_unannounced(queues: Iterable[str]) -> dict[str, datetime]:
     """Return since when each queue's oldest due row has waited for its bell, in one statement."""
     pending = Outcome.objects.filter(state=State.PENDING, announce_at__lte=DatabaseNow())
@@ -82,33 +145,9 @@ def oldest_unannounced(queues: Iterable[str]) -> dict[str, datetime]:
         for priority in PRIORITIES
     ]
     found: dict[str, datetime] = {}
-    for queue, announce_at in _together(parts):
+    for queue, announce_at in together(parts):
         found[queue] = min(found.get(queue, announce_at), announce_at)
     return found
-
-
-def _together(parts: Sequence[QuerySet[Any, Any]]) -> Iterator[Any]:
-    """Yield the rows of many short queries, each of which the index answers by itself."""
-    if not parts:
-        return
-    connection = connections[conf.DATABASE]
-    sql, params = _union(parts)
-    convert = parts[0].query.get_compiler(connection=connection)
-    convert.setup_query()
-    with connection.cursor() as cursor:
-        cursor.execute(sql, params)
-        yield from convert.results_iter([cursor.fetchall()])
-
-
-def _union(parts: Sequence[QuerySet[Any, Any]]) -> tuple[str, list[Any]]:
-    """Return many short queries as one statement, in which each keeps its order and its limit."""
-    connection = connections[conf.DATABASE]
-    statements, params = [], []
-    for place, part in enumerate(parts):
-        sql, values = part.query.get_compiler(connection=connection).as_sql()
-        statements.append(f"SELECT * FROM ({sql}) AS p{place}")  # noqa: S608 - Django wrote it
-        params += values
-    return " UNION ALL ".join(statements), params
 
 
 def in_flight(queue: str) -> int:
@@ -129,6 +168,12 @@ def recall(ids: Sequence[UUID]) -> int:
         StateIs(State.PENDING), pk__in=ids, announced__gt=0, announce_at__gt=now
     )
     return rows.update(announce_at=now)
+
+
+def recall_queue(queue: str) -> int:
+    """Make the announced rows of a queue due at once; return how many."""
+    ids = list(_announced(queue).order_by("pk").values_list("pk", flat=True))
+    return sum(recall(ids[place : place + IDS]) for place in range(0, len(ids), IDS))
 
 
 def _announced(queue: str) -> QuerySet[Outcome]:
@@ -180,7 +225,7 @@ def _take_from(queue: str, room: int, known: frozenset[str], batch: Batch) -> No
 def _candidates(queue: str, room: int) -> list[UUID]:
     """Return ids of due rows by priority: one short range of the index for each, one statement."""
     due = Outcome.objects.due().filter(queue=queue).order_by("announce_at", "pk").values("pk")
-    sql, params = _union([due.filter(priority=each)[:room] for each in reversed(PRIORITIES)])
+    sql, params = union([due.filter(priority=each)[:room] for each in reversed(PRIORITIES)])
     with connections[conf.DATABASE].cursor() as cursor:
         cursor.execute(f"{sql} LIMIT {room}", params)
         return [cast("UUID", outcome_uuid(row[0])) for row in cursor.fetchall()]

@@ -10,25 +10,29 @@ statement where there is none. A crash between two of them leaves a row that the
 rescuer picks up.
 """
 
+import hashlib
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, cast
 from uuid import UUID
 
-from django.db.models import DurationField, F, Field, Q, QuerySet
-from django.db.models.functions import Coalesce
+from django.db.models import DurationField, Exists, F, Field, OuterRef, Q, QuerySet
+from django.db.models.functions import Coalesce, Greatest
 
 from tasks_app.clock import DatabaseNow
 from tasks_app.conf import conf
 from tasks_app.exceptions import LeaseLost
 from tasks_app.leases import Failure, Lease
-from tasks_app.models import Attempt, Outcome, Progress
+from tasks_app.models import Attempt, Cause, Outcome, PausedQueue, Progress
 from tasks_app.statements import Prepared, Slot, StateIs, update_one
 from tasks_app.states import AttemptState, Reason, State
 
 NO_FAILURE = Failure()
 #: The guard that asks for nothing more than the fence.
 ANYHOW = Q()
+
+#: Hexadecimal digits of a hash that names a kind of failure.
+FINGERPRINT = 32
 
 
 def _slot(name: str, field: str = "") -> Slot:
@@ -37,12 +41,20 @@ def _slot(name: str, field: str = "") -> Slot:
 
 @cache
 def _claim(names: int) -> Prepared:
-    """Return the claim by a task that answers to so many names."""
+    """
+    Return the claim by a task that answers to so many names.
+
+    Whether the queue rests is asked within it, of the rows that are committed when it begins. At
+    read committed, which is what every database here is asked for, that read takes no lock, so
+    claim and pause neither wait for each other nor deadlock.
+    """
     now = DatabaseNow()
+    paused = PausedQueue.objects.filter(name=OuterRef("queue"))
     return Prepared(
         Outcome.objects.filter(
             Q(expires_at__isnull=True) | Q(expires_at__gt=now),
             StateIs(State.PENDING),
+            ~Exists(paused),
             pk=_slot("id"),
             task_name__in=[_slot(f"name{place}", "task_name") for place in range(names)],
             run_at__lte=now,
@@ -104,7 +116,8 @@ def claim(outcome_id: UUID, names: frozenset[str], worker: str) -> Outcome | Non
         worker: Name of the claiming process.
 
     Returns:
-        The running outcome, or None if it is not this task's, not due, or no longer pending.
+        The running outcome, or None if it is not this task's, not due, no longer pending, or its
+        queue is paused.
     """
     known = {f"name{place}": name for place, name in enumerate(sorted(names))}
     return _claim(len(known)).run_returning(id=outcome_id, worker=worker, lease=conf.LEASE, **known)
@@ -167,9 +180,10 @@ def succeed(
 
 
 def fail(lease: Lease, reason: Reason, failure: Failure = NO_FAILURE) -> None:
-    """Running → failed; raises LeaseLost like `succeed`."""
+    """Running → failed, with its cause; raises LeaseLost like `succeed`."""
     _end(lease, State.FAILED, reason=reason, error=failure.error)
     _record(lease, lease.number, AttemptState.FAILED, failure)
+    _tell_cause(lease.outcome_id, lease.task_name, reason, failure)
 
 
 def stop(lease: Lease, failure: Failure = NO_FAILURE) -> None:
@@ -191,10 +205,21 @@ def retry(lease: Lease, delay: timedelta, failure: Failure = NO_FAILURE) -> Stat
     return _give_back(lease, AttemptState.RETRIED, delay, failure, error=failure.error)
 
 
-def snooze(lease: Lease, delay: timedelta, failure: Failure = NO_FAILURE) -> State:
-    """Running → pending without costing the attempt, or telling of an error; see `retry`."""
+def snooze(
+    lease: Lease,
+    delay: timedelta,
+    failure: Failure = NO_FAILURE,
+    progress: Progress | None = None,
+) -> State:
+    """
+    Running → pending without costing the attempt, or telling of an error; see `retry`.
+
+    `progress` is what the helper reported and nobody has stored yet: it is not at an end, and those
+    who wait see meanwhile how far it is.
+    """
     left = _without_error(failure)
-    return _give_back(lease, AttemptState.SNOOZED, delay, left, attempt=lease.number - 1)
+    values = _progress_values(progress)
+    return _give_back(lease, AttemptState.SNOOZED, delay, left, attempt=lease.number - 1, **values)
 
 
 def release(lease: Lease, delay: timedelta = timedelta(0), failure: Failure = NO_FAILURE) -> State:
@@ -234,6 +259,7 @@ def rescue(
             crashes=F("crashes") + 1,
         )
         _record(lease, lease.number, AttemptState.LOST, failure)
+        _tell_cause(lease.outcome_id, lease.task_name, Reason.WORKER_LOST, failure)
         return State.FAILED
     return _give_back(
         lease,
@@ -275,14 +301,38 @@ def expire(outcome_id: UUID) -> bool:
 
 
 def give_up(outcome_id: UUID, reason: Reason, error: str) -> bool:
-    """Pending → failed without a run, such as for a task that no worker knows."""
-    return update_one(
+    """Pending → failed without a run, with its cause, such as for a task that no worker knows."""
+    ended = update_one(
         Outcome.objects.filter(StateIs(State.PENDING), pk=outcome_id),
         state=State.FAILED,
         reason=reason,
         error=error,
         finished_at=DatabaseNow(),
         fence=F("fence") + 1,
+    )
+    if ended:
+        row = Outcome.objects.only("task_name").get(pk=outcome_id)
+        _tell_cause(outcome_id, row.task_name, reason)
+    return ended
+
+
+def discard(outcome_id: UUID, error: str) -> bool:
+    """Pending → failed, because somebody gave it up; False if it is not pending."""
+    return give_up(outcome_id, Reason.DISCARDED, error)
+
+
+def move(outcome_id: UUID, queue: str | None = None, priority: int | None = None) -> bool:
+    """
+    Give a pending outcome another queue, another priority, or both; False if it is not pending.
+
+    It is announced anew once it is due: the bells that rang for it are in the old queue.
+    """
+    given = {"queue": queue, "priority": priority}
+    return update_one(
+        Outcome.objects.filter(StateIs(State.PENDING), pk=outcome_id),
+        announce_at=Greatest(F("run_at"), DatabaseNow()),
+        announced=0,
+        **{name: value for name, value in given.items() if value is not None},
     )
 
 
@@ -369,6 +419,23 @@ def _record(lease: Lease, number: int, ending: AttemptState, failure: Failure = 
         traceback=failure.traceback,
         sentry_event_id=failure.sentry_event_id,
         log=failure.log,
+    )
+
+
+def _tell_cause(
+    outcome_id: UUID, task_name: str, reason: Reason, failure: Failure = NO_FAILURE
+) -> None:
+    """Record why an outcome failed; what nobody raised is told apart by its task."""
+    was_raised = failure.place is not None
+    error_type, place = (failure.error_type, failure.place or "") if was_raised else (reason, "")
+    kind = (error_type, place) if was_raised else (reason, task_name)
+    Cause.objects.create(
+        outcome_id=outcome_id,
+        fingerprint=hashlib.sha256("\n".join(kind).encode()).hexdigest()[:FINGERPRINT],
+        task_name=task_name,
+        error_type=error_type,
+        place=place,
+        failed_at=DatabaseNow(),
     )
 
 

@@ -6,21 +6,23 @@ ticks: never by a task. The file is touched only while the process does its work
 whether that hangs. Counting goes on in a thread of its own, since it may take a while.
 """
 
+import json
 import logging
 import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from django.db import DatabaseError
 
-from tasks_app import signals, stock
+from tasks_app import signals, stock, vitals
 from tasks_app.clock import DatabaseNow
 from tasks_app.conf import conf
 from tasks_app.forks import database_section
-from tasks_app.models import Heartbeat
+from tasks_app.models import Deploy, Heartbeat
 
 logger = logging.getLogger(__name__)
 
@@ -33,17 +35,39 @@ VARIABLE = "TASKS_APP_LIVENESS_FILE"
 #: Bytes of the pipe that are read at a time.
 PIPEFUL = 65_536
 
+#: Versions that this process has told.
+_told: set[str] = set()
 
-def beat(name: str, kind: str) -> None:
-    """Write that a process lives; a database that is away is not told."""
+
+def beat(name: str, kind: str, about: vitals.About | None = None) -> None:
+    """
+    Write that a process lives and what it says of itself; a database that is away is not told.
+
+    One UPDATE; an INSERT besides for the first time, and one for a version nobody has run before.
+    """
+    version = vitals.version()
+    uptime = timedelta(seconds=time.monotonic() - vitals.BEGAN)
+    said = {
+        "kind": kind,
+        "seen_at": DatabaseNow(),
+        "started_at": DatabaseNow() - uptime,
+        "version": version,
+        "about_json": json.dumps({} if about is None else dict(about)),
+    }
     try:
         with database_section(conf.DATABASE, keep=False):
-            if not Heartbeat.objects.filter(pk=name).update(seen_at=DatabaseNow()):
-                Heartbeat.objects.bulk_create(
-                    [Heartbeat(name=name, kind=kind)], ignore_conflicts=True
-                )
+            if not Heartbeat.objects.filter(pk=name).update(**said):
+                Heartbeat.objects.bulk_create([Heartbeat(name=name, **said)], ignore_conflicts=True)
+            _tell(version)
     except DatabaseError as error:
         logger.debug("No heartbeat: %s", error)
+
+
+def _tell(version: str) -> None:
+    """Write that a version is deployed, unless some process has."""
+    if version and version not in _told:
+        Deploy.objects.bulk_create([Deploy(version=version)], ignore_conflicts=True)
+        _told.add(version)
 
 
 class Drops:
@@ -73,12 +97,27 @@ class Drops:
 
 
 class Pulse:
-    """The pulse of this process; `is_working` tells whether the file may be touched."""
+    """
+    The pulse of this process.
 
-    def __init__(self, name: str, kind: str, is_working: Callable[[], bool]) -> None:
+    Args:
+        name: Whose; unique among all that live.
+        kind: `worker` or `relay`.
+        is_working: Tells whether the file may be touched.
+        about: What the process says of itself, asked for each heartbeat.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        is_working: Callable[[], bool],
+        about: Callable[[], vitals.About] = vitals.about,
+    ) -> None:
         self.name = name
         self.kind = kind
         self.is_working = is_working
+        self.about = about
         self.drops = Drops()
         self.taker = stock.StockTaker()
         self._unsaved: stock.Counts = {}
@@ -102,7 +141,7 @@ class Pulse:
         touch()
         if time.monotonic() >= self._next_beat:
             self._next_beat = time.monotonic() + BEAT
-            beat(self.name, self.kind)
+            beat(self.name, self.kind, self.about())
 
     def _count(self) -> None:
         stock.merge(self._unsaved, {"dropped": self.drops.take()})

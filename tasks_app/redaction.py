@@ -7,6 +7,7 @@ this process does not know is masked whole. Exception texts are scrubbed of the 
 
 import inspect
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -15,6 +16,10 @@ from tasks_app.conf import conf
 from tasks_app.options import declared
 
 MASK = "***"
+
+#: What every token for an outcome's status begins with, so that it is known in any text.
+STATUS_TOKEN = "tasks-status-"  # noqa: S105 - no token, but how one is recognised
+_STATUS_TOKENS = re.compile(rf"{STATUS_TOKEN}[\w.-]+")
 
 
 class MaskedList(list[Any]):
@@ -66,7 +71,7 @@ def mask_arguments(
     names = options.secret_names
     if not names:
         return list(args), dict(kwargs)
-    positional = zip(_positional_names(options.signature, len(args)), args, strict=True)
+    positional = zip(positional_names(options.signature, len(args)), args, strict=True)
     masked_args = [
         MASK if name in {*names, ""} else _mask(value, names) for name, value in positional
     ]
@@ -106,7 +111,7 @@ def secret_texts(task_name: str, args: Sequence[Any], kwargs: Mapping[str, Any])
     if options is None or not options.secret_names:
         return []
     names = options.secret_names
-    positional = zip(_positional_names(options.signature, len(args)), args, strict=True)
+    positional = zip(positional_names(options.signature, len(args)), args, strict=True)
     found: set[str] = set()
     for name, value in [*positional, *kwargs.items()]:
         for leaf in _leaves(value) if name in names else _secret_leaves(value, names):
@@ -125,10 +130,10 @@ def is_clean(text: str, secrets: Iterable[str]) -> bool:
 
 
 def scrub(text: str, secrets: Iterable[str]) -> str:
-    """Return the text with every secret replaced by `***`."""
+    """Return the text with every secret, and every token for a status, replaced by `***`."""
     for secret in secrets:
         text = text.replace(secret, MASK)
-    return text
+    return _STATUS_TOKENS.sub(MASK, text)
 
 
 def scrub_leaves(value: Any, secrets: Sequence[str]) -> Any:
@@ -142,7 +147,8 @@ def scrub_leaves(value: Any, secrets: Sequence[str]) -> Any:
     return MASK if str(value) in secrets else value
 
 
-def _positional_names(signature: inspect.Signature, count: int) -> Iterator[str]:
+def positional_names(signature: inspect.Signature, count: int) -> Iterator[str]:
+    """Yield the parameter of each of so many positional arguments; "" where there is none."""
     rest = ""
     names: list[str] = []
     for parameter in signature.parameters.values():

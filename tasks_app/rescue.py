@@ -17,7 +17,7 @@ from celery import Celery
 from django.db import connections, transaction
 from django.db.models import QuerySet
 
-from tasks_app import canvas, outcomes, signals
+from tasks_app import canvas, outbox, outcomes, signals
 from tasks_app.conf import conf
 from tasks_app.crash_points import crash_point
 from tasks_app.exceptions import LeaseLost
@@ -104,6 +104,15 @@ def running_processes() -> set[int]:
     return {process_of(name) for name in _of_this_worker().values_list("worker", flat=True)}
 
 
+def expire_paused() -> int:
+    """Expire what waits in paused queues and may not run any more; return how many."""
+    expired = outbox.expire_paused()
+    for outcome in expired:
+        outcome.refresh()
+        signals.expired.send_robust(Outcome, outcome=outcome)
+    return len(expired)
+
+
 class Housekeeper:
     """Calls the rescuer every `RESCUE_INTERVAL` from whichever loop asks."""
 
@@ -112,11 +121,12 @@ class Housekeeper:
         self._next = 0.0
 
     def run_if_due(self) -> None:
-        """Rescue orphans if the last look is `RESCUE_INTERVAL` ago."""
+        """Rescue orphans, and expire rows of paused queues, every `RESCUE_INTERVAL`."""
         if time.monotonic() < self._next:
             return
         with database_section(conf.DATABASE, keep=True):
             run_once()
+            expire_paused()
         self._next = time.monotonic() + conf.RESCUE_INTERVAL.total_seconds()
 
 

@@ -41,12 +41,16 @@ class RollCall:
         self._next = 0.0
 
     def waiting(self) -> dict[str, frozenset[Bell]]:
-        """Return by queue what was rung for and not claimed; nothing until a look is due."""
+        """
+        Return by queue what was rung for and not claimed; nothing until a look is due.
+
+        Messages of a paused queue are answered without a claim: that its rows have none is right.
+        """
         if time.monotonic() < self._next:
             return {}
         self._next = time.monotonic() + self.interval
         with database_section(conf.DATABASE, keep=True):
-            found = {queue: self._bells(queue) for queue in outbox.waiting_queues()}
+            found = {queue: self._bells(queue) for queue in outbox.open_queues()}
         return {queue: bells for queue, bells in found.items() if bells}
 
     def compare(self, waiting: Mapping[str, frozenset[Bell]], messages: Mapping[str, int]) -> int:

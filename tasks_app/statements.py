@@ -137,6 +137,30 @@ class Prepared:
         return self._made[connection.vendor]
 
 
+def together(parts: Sequence[QuerySet[Any, Any]]) -> Iterator[Any]:
+    """Yield the rows of many short queries, each of which the index answers by itself."""
+    if not parts:
+        return
+    connection = connections[conf.DATABASE]
+    sql, params = union(parts)
+    convert = parts[0].query.get_compiler(connection=connection)
+    convert.setup_query()
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        yield from convert.results_iter([cursor.fetchall()])
+
+
+def union(parts: Sequence[QuerySet[Any, Any]]) -> tuple[str, list[Any]]:
+    """Return many short queries as one statement, in which each keeps its order and its limit."""
+    connection = connections[conf.DATABASE]
+    statements, params = [], []
+    for place, part in enumerate(parts):
+        sql, values = part.query.get_compiler(connection=connection).as_sql()
+        statements.append(f"SELECT * FROM ({sql}) AS p{place}")  # noqa: S608 - Django wrote it
+        params += values
+    return " UNION ALL ".join(statements), params
+
+
 def insert_copies(row: Outcome, columns: Mapping[str, Sequence[Any]]) -> None:
     """
     Insert many outcomes that differ in a few columns only, by those columns' attribute names.

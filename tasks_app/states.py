@@ -60,6 +60,8 @@ TRANSITIONS = (
     Transition("expire", State.PENDING, (State.EXPIRED,)),
     Transition("cancel", State.PENDING, (State.CANCELLED,)),
     Transition("give_up", State.PENDING, (State.FAILED,)),
+    Transition("discard", State.PENDING, (State.FAILED,)),
+    Transition("move", State.PENDING, (State.PENDING,)),
     Transition("renew", State.RUNNING, (State.RUNNING,)),
     Transition("succeed", State.RUNNING, (State.SUCCEEDED,)),
     Transition("retry", State.RUNNING, (State.PENDING, State.CANCELLED)),

@@ -17,10 +17,11 @@ from typing import Any
 from django.db import connections, transaction
 from django.db.models import Count, F, Max, Min, Q, QuerySet, Sum
 
+from tasks_app import rollups
 from tasks_app.clock import DatabaseNow
 from tasks_app.conf import conf
 from tasks_app.forks import database_section
-from tasks_app.models import Attempt, Heartbeat, Outcome, Stock
+from tasks_app.models import Attempt, Heartbeat, Outcome, Slot, Stock
 from tasks_app.states import FINAL, State
 from tasks_app.transience import pessimistic
 
@@ -47,6 +48,9 @@ LATEST = frozenset({"schedule_succeeded_at"})
 
 #: What django-celery-beat tells of a schedule in the headers of its calls.
 SCHEDULE = "periodic_task_name"
+
+#: Kind of the counts by minute.
+MINUTES = "minutes"
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -93,9 +97,20 @@ def take() -> bool:
     until = before.now - SETTLING
     since = before.counted_until or BEGINNING
     last = _last_settled(before.attempts_until, until)
-    settled = merged(_finished(since, until), _attempts(before.attempts_until, last))
+    settled = merged(
+        _finished(since, until), _attempts(before.attempts_until, last), _missed(since, until)
+    )
     merge(settled, _schedules(since))
-    recent = merged(_finished(until, None), _attempts(last, None), _present(before.now))
+    recent = merged(
+        _finished(until, None),
+        _attempts(last, None),
+        _present(before.now),
+        _ended_lately(until),
+        _missed(until, None),
+    )
+    begin = rollups.beginning(since, until)
+    points = rollups.by_step(_minutes(since, until, before.attempts_until, last, begin))
+    merge(recent, _newest_minutes(until, last))
     with _locked() as row:
         if row is None or row.counted_until != before.counted_until:
             return False
@@ -108,6 +123,10 @@ def take() -> bool:
             totals_json=json.dumps(merged(json.loads(row.totals_json), settled)),
             recent_json=json.dumps(recent),
         )
+        if before.counted_until is None and begin is not None:
+            rollups.clear(begin)
+        rollups.write(points)
+    rollups.prune(before.now)
     Heartbeat.objects.filter(seen_at__lt=DatabaseNow() - REMEMBERED)._raw_delete(conf.DATABASE)
     return True
 
@@ -170,9 +189,37 @@ def _finished(since: datetime, until: datetime | None) -> Counts:
     return {"finished": _by_task_and_state(_window(since, until))}
 
 
+def _ended_lately(since: datetime) -> Counts:
+    """Count by queue what has ended within `SETTLING`, which is a minute."""
+    counted = _window(since, None).values_list("queue").annotate(count=Count("pk"))
+    return {"ended_lately": dict(counted)}
+
+
 def _by_task_and_state(rows: QuerySet[Outcome]) -> dict[str, float]:
     counted = rows.values_list("task_name", "state").annotate(count=Count("pk"))
     return {key(task, state): count for task, state, count in counted}
+
+
+def _minutes(
+    since: datetime, until: datetime, after: int, last: int, begin: datetime | None
+) -> rollups.Points:
+    """Count what has settled by minute, from where that has to begin to stay short."""
+    attempts = Attempt.objects.filter(pk__gt=after, pk__lte=last)
+    if begin is not None:
+        attempts = attempts.filter(finished_at__gt=begin)
+    return rollups.counted(_window(begin or since, until), attempts)
+
+
+def _newest_minutes(until: datetime, last: int) -> Counts:
+    """Count the minutes that have not settled, for charts that end now."""
+    points = rollups.counted(_window(until, None), Attempt.objects.filter(pk__gt=last))
+    return {MINUTES: {key(*place): number for place, number in rollups.flat(points)}}
+
+
+def newest_minutes(recent: Counts) -> rollups.Points:
+    """Return the minutes that had not settled when stock was taken."""
+    counted = recent.get(MINUTES, {})
+    return rollups.unflat((labels(name), number) for name, number in counted.items())
 
 
 def _last_settled(after: int, until: datetime) -> int:
@@ -231,6 +278,14 @@ def _schedules(since: datetime) -> Counts:
         if isinstance(name, str) and finished_at is not None:
             merge(found, {"schedule_succeeded_at": {name: finished_at.timestamp()}})
     return found
+
+
+def _missed(since: datetime, until: datetime | None) -> Counts:
+    """Count by schedule the slots that were left out because nobody decided them in time."""
+    rows = Slot.objects.filter(decision="missed", decided_at__gt=since)
+    rows = rows if until is None else rows.filter(decided_at__lte=until)
+    counted = rows.order_by().values_list("name").annotate(count=Count("pk"))
+    return {"schedule_missed": dict(counted)}
 
 
 def _present(now: datetime) -> Counts:

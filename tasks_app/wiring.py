@@ -1,7 +1,8 @@
 """
 What is connected once the models are loaded: the only module that knows every layer.
 
-`models.Outcome` offers `cancel`, `replay` and `run_now`; the layers that do them lie above it.
+`models.Outcome` offers `cancel`, `discard`, `move`, `replay` and `run_now`; the layers that do them
+lie above it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ from django.apps import apps
 from django.conf import settings
 
 from tasks_app import (
+    bulk_actions,
     cancellation,
     checks,
     command_ids,
@@ -26,6 +28,12 @@ from tasks_app.integrations import ID_PACKAGES
 from tasks_app.integrations.sentry import loading
 from tasks_app.logs import kept, lifecycle, programs
 
+#: Connected where django-celery-beat is installed, whose tables it writes.
+SYNC = "tasks_app.periodic.sync"
+
+#: Where the task stands that publishes plain tasks on a schedule.
+FORWARDING = "tasks_app.periodic.forwarding"
+
 #: Integrations that need a package of their own, by a module of that package.
 OPTIONAL: Mapping[str, str] = {
     "opentelemetry.propagate": "tasks_app.integrations.opentelemetry",
@@ -37,6 +45,9 @@ def connect() -> None:
     models.acts.cancel = cancellation.cancel
     models.acts.replay = declare.replay
     models.acts.run_now = outcomes.run_now
+    models.acts.discard = cancellation.discard
+    models.acts.move = outcomes.move
+    bulk_actions.connect()
     worker_steps.prepare(app)
     lifecycle.connect()
     kept.connect()
@@ -46,6 +57,9 @@ def connect() -> None:
     context.foreign[:] = [
         import_module(f"tasks_app.integrations.{package}").FOREIGN_ID for package in id_packages()
     ]
+    if apps.is_installed("django_celery_beat"):
+        import_module(SYNC).connect()
+        import_module(FORWARDING)
     for needed, integration in OPTIONAL.items():
         if _is_installed(needed):
             import_module(integration).connect()

@@ -35,7 +35,7 @@ from tasks_app.failures import (
 )
 from tasks_app.keeper import keeper
 from tasks_app.leases import Failure, worker_name
-from tasks_app.models import Outcome, outcome_uuid
+from tasks_app.models import Outcome, Progress, outcome_uuid
 from tasks_app.options import TaskOptions
 from tasks_app.redaction import presentable_result, scrub
 from tasks_app.retry import RetryPolicy
@@ -245,10 +245,12 @@ def _settle_failure(run: Run, options: TaskOptions, error: BaseException) -> Bas
         trace_context=run.trace_context,
     )
 
+    progress = run.take_progress()
+
     def act() -> State:
         if is_loss:
             return outcomes.rescue(outcome, verdict.delay, failure, is_known_dead=True)
-        return _apply(run, verdict, failure)
+        return _apply(run, verdict, failure, progress)
 
     try:
         state = _persist(run, lambda: _in_transaction(lambda: _settle(act)))
@@ -285,13 +287,13 @@ def _in_transaction(act: Callable[[], Any]) -> Any:
         return act()
 
 
-def _apply(run: Run, verdict: Verdict, failure: Failure) -> State:
+def _apply(run: Run, verdict: Verdict, failure: Failure, progress: Progress | None) -> State:
     lease = run.lease
     match verdict.act:
         case "retry":
             return outcomes.retry(lease, verdict.delay, failure)
         case "snooze":
-            return outcomes.snooze(lease, verdict.delay, failure)
+            return outcomes.snooze(lease, verdict.delay, failure, progress)
         case "release":
             return outcomes.release(lease, failure=failure)
         case "stop":

@@ -21,7 +21,7 @@ from django.db import DatabaseError, connections
 from kombu.exceptions import OperationalError
 from kombu.transport import TRANSPORT_ALIASES
 
-from tasks_app import leases
+from tasks_app import leases, vitals
 from tasks_app.conf import conf
 from tasks_app.declare import OutcomeTask
 from tasks_app.forks import database_section
@@ -99,7 +99,7 @@ class PulseStep(bootsteps.StartStopStep):
         # A solo pool's tasks run in the loop, which stands still meanwhile.
         self.has_free_loop = not issubclass(parent.pool_cls, solo.TaskPool)
         # Before the pool forks: its children write into the pipe of this one.
-        self.pulse = Pulse("", "worker", self.is_working)
+        self.pulse = Pulse("", "worker", self.is_working, partial(about_worker, parent))
         self.looped_at = time.monotonic()
 
     def start(self, parent: Any) -> None:
@@ -126,6 +126,15 @@ class PulseStep(bootsteps.StartStopStep):
         return does_loop and (self.relay is None or self.relay.turned_at > oldest)
 
 
+def about_worker(parent: Any) -> vitals.About:
+    """Return what a worker says of itself: its pool, and the queues that it consumes just now."""
+    return vitals.about(
+        pool=parent.pool_cls.__module__.rpartition(".")[2],
+        concurrency=parent.pool.num_processes,
+        queues=sorted(parent.app.amqp.queues.consume_from),
+    )
+
+
 def _note_ticks(sender: Any, **kwargs: Any) -> None:
     """Let beat's heart beat as its scheduler ticks."""
     tick, name = sender.scheduler.tick, f"beat@{socket.gethostname()}/{os.getpid()}"
@@ -136,7 +145,7 @@ def _note_ticks(sender: Any, **kwargs: Any) -> None:
         wait = tick(*args, **options)
         if time.monotonic() >= due:
             due = time.monotonic() + BEAT
-            beat(name, "beat")
+            beat(name, "beat", vitals.about())
         return wait
 
     sender.scheduler.tick = tick_and_beat

@@ -29,7 +29,7 @@ ARGUMENTS = (
 
 @contextmanager
 def open_browser() -> Iterator[Chrome]:
-    """Start a browser with an empty profile, and end it."""
+    """Start a browser with an empty profile, and end it; `get_log("browser")` has its console."""
     found = {
         what: next(filter(None, map(shutil.which, names)), "") for what, names in PROGRAMS.items()
     }
@@ -42,6 +42,7 @@ def open_browser() -> Iterator[Chrome]:
     options.binary_location = found["Chromium"]
     for argument in ARGUMENTS:
         options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     browser = Chrome(options, Service(found["its driver"]))
     try:
         yield browser

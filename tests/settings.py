@@ -119,5 +119,9 @@ if logging := os.environ.get("TASKS_TEST_LOGGING"):
 if receiver := os.environ.get("TASKS_TEST_OTLP"):
     import_module("tests.tracing").set_up(receiver)
 
-#: Settings of the app that one test run or one worker changes, as JSON.
-TASKS_APP: dict[str, Any] = json.loads(os.environ.get("TASKS_TEST_SETTINGS", "{}"))
+#: Settings of the app that one test run or one worker changes, as JSON. Without a version each
+#: worker would start a Python to ask for one.
+TASKS_APP: dict[str, Any] = {
+    "VERSION": "tests",
+    **json.loads(os.environ.get("TASKS_TEST_SETTINGS", "{}")),
+}

@@ -31,9 +31,10 @@ from django.test import override_settings
 from django.urls import clear_url_caches, include, path
 
 from tasks_app import celery as celery_side
-from tasks_app import checks, filesystem, task
+from tasks_app import checks, filesystem, periodic, task
 from tasks_app.declare import declared_by
 from tasks_app.options import declared
+from tasks_app.periodic.declaring import declarations
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted(Path(checks.__file__).parent.glob("*.py"))
@@ -137,12 +138,15 @@ def test_tasks_app_E001_results_in_an_app_that_is_not_installed(configure):
 
 
 def test_tasks_app_E002_schedule_in_an_app_that_is_not_installed(configure):
-    configure(CELERY_BEAT_SCHEDULER="django_celery_beat.schedulers:DatabaseScheduler")
-    assert not messages("E002")
-    configure(INSTALLED_APPS=installed_without("django_celery_beat"))
-    assert 'INSTALLED_APPS += ["django_celery_beat"]' in only("E002")
+    installed = list(django_settings.INSTALLED_APPS)
+    for scheduler in ("django_celery_beat.schedulers:DatabaseScheduler", "tasks_app"):
+        configure(CELERY_BEAT_SCHEDULER=scheduler, INSTALLED_APPS=installed)
+        assert not messages("E002")
+        configure(INSTALLED_APPS=installed_without("django_celery_beat"))
+        assert 'INSTALLED_APPS += ["django_celery_beat"]' in only("E002")
 
 
+@pytest.mark.filterwarnings("ignore::celery.exceptions.CeleryWarning")  # of others' tasks
 def test_tasks_app_E003_two_celery_apps():
     assert not messages("E003")
     other = Celery("shop")
@@ -517,6 +521,56 @@ def test_tasks_app_E033_two_helpers_under_one_name(declaring):
     assert not messages("E033")
     task(refund, name="shop.back", aliases=["shop.pay"])
     assert "tests.test_checks.charge, tests.test_checks.refund" in only("E033")
+
+
+@pytest.mark.parametrize(
+    ("about", "told"),
+    [("shop.order:{order_id}", "no model"), ("auth.user:{token}", "'token' is masked")],
+)
+def test_tasks_app_E036_about_a_model_that_does_not_exist_or_a_secret(declaring, about, told):
+    def pay(order_id: int, token: str) -> None:
+        """Stand for a helper with a secret."""
+
+    task(pay, name="shop.pay", about="auth.user:{order_id}")
+    assert not messages("E036")
+    task(pay, name="shop.pay_again", about=about)
+    assert told in only("E036")
+
+
+@pytest.fixture
+def _jobs() -> Iterator[None]:
+    """Declare no periodic job but the test's."""
+    before = list(declarations)
+    declarations.clear()
+    yield
+    declarations[:] = before
+
+
+@pytest.mark.usefixtures("_jobs", "declaring")
+def test_tasks_app_E037_periodic_jobs_without_their_tables():
+    installed = [app for app in django_settings.INSTALLED_APPS if app != "django_celery_beat"]
+    with override_settings(INSTALLED_APPS=installed):
+        assert not messages("E037")
+        periodic(60, args=[7])(task(charge, name="shop.pay"))
+        assert 'INSTALLED_APPS += ["django_celery_beat"]' in only("E037")
+    assert not messages("E037")
+
+
+@pytest.mark.usefixtures("_jobs", "declaring")
+def test_tasks_app_E038_two_periodic_jobs_of_one_name():
+    periodic(60, args=[7])(task(charge, name="shop.pay"))
+    assert not messages("E038")
+    periodic(60, args=[7], name="shop.pay")(task(refund, name="shop.back"))
+    assert "named 'shop.pay'" in only("E038")
+
+
+@pytest.mark.usefixtures("_jobs", "declaring")
+def test_tasks_app_E039_periodic_job_with_arguments_that_do_not_fit():
+    pay = periodic(60, args=[7])(task(charge, name="shop.pay"))
+    periodic(60, kwargs={"order_id": 7}, name="another")(pay)
+    assert not messages("E039")
+    periodic(60, name="without")(pay)
+    assert "'without' calls shop.pay as nobody can: missing" in only("E039")
 
 
 def test_tasks_app_W034_database_without_skip_locked(monkeypatch):

@@ -22,6 +22,7 @@ from tasks_app.conf import SETTINGS
 from tasks_app.declare import OutcomeTask
 from tasks_app.models import Outcome
 from tasks_app.options import TaskOptions
+from tasks_app.periodic import declaring
 from tasks_app.states import AttemptState, Reason, State
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -127,6 +128,7 @@ def shop(request, monkeypatch) -> ModuleType:
     orders = SimpleNamespace(create=lambda **_fields: SimpleNamespace(pk=7))
     module.Order = SimpleNamespace(objects=orders)
     monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(declaring, "declarations", [])
     return module
 
 

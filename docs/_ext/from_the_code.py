@@ -32,6 +32,7 @@ PLACES = {
 }
 #: The line of each move and where its label stands. A new move in the code needs a line here.
 ROUTES = {
+    (State.PENDING, State.PENDING): ("M50 139 C30 85, 100 85, 80 139", (62, 92)),
     (State.PENDING, State.RUNNING): ("M150 160 L340 160", (245, 152)),
     (State.PENDING, State.FAILED): ("M130 181 C210 250, 540 245, 660 181", (330, 253)),
     (State.PENDING, State.CANCELLED): ("M110 181 C170 330, 480 330, 650 280", (330, 328)),

@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 from example_project.dispatch import models
+from tasks_app.admin import TasksPanel
 
 
 class LookOnly(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
@@ -26,8 +27,13 @@ class LookOnly(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at ru
         return False
 
 
+@admin.register(models.Flight)
+class FlightAdmin(TasksPanel, LookOnly):
+    """Flights, each with what was done about it."""
+
+
 @admin.register(models.Job)
-class JobAdmin(LookOnly):
+class JobAdmin(TasksPanel, LookOnly):
     """Jobs and how far they are."""
 
     list_display = ("__str__", "request_id", "chunks_left", "created_at", "finished_at")
@@ -70,7 +76,6 @@ admin.site.register(
     [
         models.Briefing,
         models.CountryMap,
-        models.Flight,
         models.Report,
         models.StationManager,
         models.Subscriber,

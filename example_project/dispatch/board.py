@@ -4,28 +4,36 @@ The page is drawn from it once and refreshed from it as JSON, so both always agr
 """
 
 from collections.abc import Iterator
+from datetime import timedelta
 from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.db.models import Count
 from django.urls import reverse
+from django.utils import timezone
 
 from example_project.dispatch.helpers import report
 from example_project.dispatch.models import CountryMap, Job, LedgerEntry
 from example_project.journal import Journal
+from tasks_app.models import Slot, Timer
 
 STATES = ("pending", "running", "succeeded", "failed", "cancelled", "expired")
 #: How many of the latest mails, payments and so on, and maps, the page shows.
 LATEST = 8
 LATEST_MAPS = 12
+#: The report on a schedule, and what the page tells of its slots.
+SHIFT = "shift report"
+DECISIONS = {"fired": "fired", "missed": "missed", "made_up": "made up"}
 
 
 def board() -> dict[str, Any]:
     """Return everything the page shows about the latest job."""
     job = Job.objects.order_by("-pk").first()
     if job is None:
-        return {"job": None, "states": dict.fromkeys(STATES, 0), "totals": {}, "done": 0, "all": 0}
+        empty = {"job": None, "states": dict.fromkeys(STATES, 0), "totals": {}, "done": 0, "all": 0}
+        return {**empty, "shift": shift()}
     counted = report.by_state(job)
     states = {state: counted.get(state, 0) for state in STATES}
     return {
@@ -34,6 +42,7 @@ def board() -> dict[str, Any]:
             "source": job.source,
             "stage": stage(job, states),
             "request_id": job.request_id,
+            "report_id": job.report_id,
         },
         "states": states,
         "all": sum(states.values()),
@@ -44,6 +53,7 @@ def board() -> dict[str, Any]:
         "ledger": list(_ledger()),
         "problems": list(job.problems.values("line", "reason")[:LATEST]),
         "failures": list(_failures(job)),
+        "shift": shift(),
     }
 
 
@@ -51,10 +61,24 @@ def stage(job: Job, states: dict[str, int]) -> str:
     """Say in a few words how far a job is."""
     if job.finished_at:
         seconds = round((job.finished_at - job.created_at).total_seconds())
-        return f"finished in {seconds} s"
+        return f"{'stopped after' if states['cancelled'] else 'finished in'} {seconds} s"
     if job.planned_at is None:
         return f"importing, {job.chunks_left} chunks to go"
     return f"working, {sum(states[state] for state in report.OPEN)} tasks open"
+
+
+def shift() -> dict[str, Any]:
+    """Say of the report on a schedule what became of its slots of a day."""
+    timer = Timer.objects.filter(code_name=SHIFT).first()
+    if timer is None:
+        return {"url": "", "slots": {}, "last": ""}
+    slots = Slot.objects.filter(entry_id=timer.pk, slot_at__gt=timezone.now() - timedelta(days=1))
+    counted = dict(slots.order_by().values_list("decision").annotate(count=Count("pk")))
+    return {
+        "url": reverse("admin:tasks_app_schedule", args=[timer.pk]),
+        "slots": {words: counted.get(decision, 0) for decision, words in DECISIONS.items()},
+        "last": timer.last_at and f"{timer.last_at:%H:%M:%S} UTC",
+    }
 
 
 def _maps() -> Iterator[dict[str, Any]]:

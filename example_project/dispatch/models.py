@@ -15,6 +15,9 @@ class Job(models.Model):
     header = models.TextField(help_text="First line of the input file.")
     seed = models.IntegerField(default=0, help_text="Decides which flights are planned.")
     root_id = models.UUIDField(null=True, help_text="The outcome from which all others came.")
+    report_id = models.UUIDField(
+        null=True, help_text="The outcome that waits for all others and tells how far they are."
+    )
     request_id = models.CharField(
         max_length=64, blank=True, help_text="Shared by the request and all that it caused."
     )

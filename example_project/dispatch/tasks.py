@@ -7,8 +7,11 @@ own. The order of a job::
     plan_job ─┬▶ find_alternates × blocks
               ├▶ draw_map ─▶ send_briefing ─▶ deliver, for each country
               ├▶ fetch_weather × departures
-              ├▶ prepay_fuel ─▶ deliver, for each flight
-              └▶ build_report, which waits for all of them
+              └▶ prepay_fuel ─▶ deliver, for each flight
+    build_report, which waits for all of them and tells meanwhile how far they are
+    stop_job, once somebody has cancelled the report
+
+Beside all jobs, ``report_shift`` runs on a schedule of its own.
 
 Atomic tasks (the default) enqueue what follows in the transaction of their own effects, so that
 needs no key. Those that talk to the network first are not atomic; they may run twice, and the
@@ -16,10 +19,11 @@ idempotency key of what they enqueue makes the second time find the first one's 
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
+from django.dispatch import receiver
 
 from example_project.dispatch.helpers import (
     airports_csv,
@@ -32,8 +36,10 @@ from example_project.dispatch.helpers import (
     weather,
     webhooks,
 )
-from example_project.dispatch.models import Chunk
-from tasks_app import RetryPolicy, task
+from example_project.dispatch.models import Chunk, Job
+from tasks_app import RetryPolicy, every, signals, task
+from tasks_app.models import Outcome
+from tasks_app.periodic import Missed
 
 #: For services that fail now and then: a dozen attempts, soon at first.
 PATIENT = RetryPolicy(max_attempts=12, initial=0.5, maximum=15)
@@ -69,12 +75,32 @@ build_report = task(
     report.build_report,
     name="dispatch.build_report",
     idempotency_key="report:{job_id}",
+    about="dispatch.job:{job_id}",
     retry=STURDY,
-    priority=0,
+    priority=9,
 )
 
+stop_job = task(
+    report.stop_job,
+    name="dispatch.stop_job",
+    idempotency_key="stop:{job_id}",
+    retry=STURDY,
+    priority=9,
+    atomic=False,
+)
 
-@task(name="dispatch.open_job", retry=STURDY)
+#: The desk's report on a schedule: of what passed while no beat ran, the newest five are made up.
+#: A project that borrows these tasks without the desk's settings gets it switched off.
+report_shift = every(
+    seconds=30,
+    name="shift report",
+    missed=Missed.all(max=5),
+    overlap="skip",
+    enabled=hasattr(settings, "DISPATCH"),
+)(task(report.report_shift, name="dispatch.report_shift", retry=STURDY, timeout=60))
+
+
+@task(name="dispatch.open_job", about="dispatch.job:{job_id}", retry=STURDY)
 def open_job(job_id: int) -> int:
     """Start the import of every chunk: the root of all other outcomes of a job."""
     chunks = Chunk.objects.filter(job=job_id).order_by("first_line").values_list("pk", flat=True)
@@ -90,7 +116,13 @@ def import_chunk(chunk_id: int) -> dict[str, int]:
     return {"airports": imported.airports, "problems": imported.problems}
 
 
-@task(name="dispatch.plan_job", idempotency_key="plan:{job_id}", retry=STURDY, timeout=60)
+@task(
+    name="dispatch.plan_job",
+    idempotency_key="plan:{job_id}",
+    about="dispatch.job:{job_id}",
+    retry=STURDY,
+    timeout=60,
+)
 def plan_job(job_id: int) -> dict[str, int]:
     """Lay out everything that follows the import, all of it or nothing."""
     plan = planning.plan_job(job_id)
@@ -98,7 +130,6 @@ def plan_job(job_id: int) -> dict[str, int]:
     draw_map.enqueue_many([(job_id, country) for country in plan.countries])
     fetch_weather.enqueue_many([(job_id, icao) for icao in plan.departures])
     prepay_fuel.enqueue_many([(flight_id,) for flight_id in plan.flights])
-    build_report.using(run_after=timedelta(seconds=5)).enqueue(job_id)
     return {"countries": len(plan.countries), "flights": len(plan.flights)}
 
 
@@ -128,6 +159,7 @@ def send_briefing(job_id: int, country: str) -> str:
 @task(
     name="dispatch.prepay_fuel",
     idempotency_key="prepay:{flight_id}",
+    about="dispatch.flight:{flight_id}",
     retry=PATIENT,
     timeout=30,
     priority=7,
@@ -138,6 +170,14 @@ def prepay_fuel(flight_id: int) -> str:
     facts = {"flight": entry.flight.number, "amount": str(entry.amount)}
     _tell(entry.flight.job_id, "flight.prepaid", entry.idempotency_key, facts)
     return entry.charge
+
+
+@receiver(signals.cancelled, dispatch_uid="dispatch.stop_job")
+def stop_with_report(outcome: Outcome, **kwargs: Any) -> None:
+    """Stop a job whose report somebody cancelled: that is the button on the desk's page."""
+    job = Job.objects.filter(report_id=outcome.pk).first()
+    if job is not None:
+        stop_job.enqueue(job.pk)
 
 
 def _tell(job_id: int, kind: str, event_id: str, facts: Mapping[str, Any]) -> None:

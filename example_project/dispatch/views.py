@@ -11,25 +11,44 @@ from example_project.dispatch.helpers import maps
 from example_project.dispatch.helpers.airports_csv import BadFile
 from example_project.dispatch.jobs import start_job
 from example_project.dispatch.models import CountryMap
+from tasks_app import accepted, status_token
+from tasks_app.models import Outcome
 
 
 @require_safe
 def desk(request: HttpRequest) -> HttpResponse:
     """Show the page."""
-    context = {"board": board(), "flower_url": settings.DISPATCH["FLOWER_URL"]}
+    shown = board()
+    job = shown["job"]
+    report = Outcome.objects.filter(pk=job["report_id"]).first() if job else None
+    context = {
+        "board": shown,
+        "flower_url": settings.DISPATCH["FLOWER_URL"],
+        "report": report,
+        # Visitors of the desk have no account: the token is their key to this one outcome.
+        "token": report and status_token(report, may_cancel=True),
+    }
     return render(request, "dispatch/desk.html", context)
 
 
 @require_POST
 def start(request: HttpRequest) -> HttpResponse:
-    """Start a job over the uploaded file, or over the bundled airports."""
+    """Start a job over the uploaded file, or over the bundled airports.
+
+    A browser is sent back to the page; a program is told where to follow the job.
+    """
     upload = request.FILES.get("input")
     given = (upload.read(), upload.name or "upload") if upload else ()
+    is_program = request.get_preferred_type(["text/html", "application/json"]) != "text/html"
     try:
         job = start_job(*given)
     except BadFile as error:
+        if is_program:
+            return JsonResponse({"error": str(error)}, status=400)
         messages.error(request, str(error))
     else:
+        if is_program:
+            return accepted(Outcome.objects.get(pk=job.report_id), request)
         messages.success(request, f"Started {job}.")
     return redirect("dispatch:desk")
 

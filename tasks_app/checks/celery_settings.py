@@ -26,7 +26,8 @@ OTHERS = ("CELERY_EMAIL", "CELERY_REDBEAT_", "CELERY_ONCE", "CELERY_SINGLETON_",
 OLD_PREFIXES = ("CELERY_", "CELERYD_", "CELERYBEAT_", "BROKER_")
 
 DATABASE_RESULTS = ("django-db", "django_celery_results.backends")
-DATABASE_SCHEDULERS = ("django", "django_celery_beat.")
+#: By name, and by the beginning of a path.
+DATABASE_SCHEDULERS = ("django", "tasks_app"), ("django_celery_beat.", "tasks_app.periodic.")
 
 #: Serializers whose messages run code, or may, by name and by content type.
 UNSAFE = frozenset({"pickle", "application/x-python-serialize", "yaml", "application/x-yaml"})
@@ -80,9 +81,8 @@ def check_scheduler_app(**kwargs: Any) -> Messages:
     Remedy: `INSTALLED_APPS += ["django_celery_beat"]`.
     """
     scheduler = str(celery_conf().beat_scheduler or "")
-    is_database = scheduler == DATABASE_SCHEDULERS[0] or scheduler.startswith(
-        DATABASE_SCHEDULERS[1]
-    )
+    names, paths = DATABASE_SCHEDULERS
+    is_database = scheduler in names or scheduler.startswith(paths)
     if not is_database or apps.is_installed("django_celery_beat"):
         return []
     return [

@@ -2,13 +2,14 @@
 
 import sys
 from collections.abc import Iterator
-from string import Formatter
 from typing import Any
 
 from celery.app.backends import by_url
 from celery.exceptions import ImproperlyConfigured
+from django.apps import apps
 
 from tasks_app import declare
+from tasks_app.arguments import decode
 from tasks_app.checks.messages import Messages, listed, problem
 from tasks_app.checks.project import (
     celery_app,
@@ -18,8 +19,11 @@ from tasks_app.checks.project import (
     loaded_tasks,
     outcome_tasks,
 )
-from tasks_app.options import TaskOptions, declared
+from tasks_app.exceptions import ConfigurationError
+from tasks_app.options import NAMES_OBJECT, TaskOptions, declared, template_fields
+from tasks_app.periodic.declaring import Declared, declarations, declared_by_name
 from tasks_app.results import OutcomeBackend
+from tasks_app.subjects import unknown_model
 from tasks_app.suggestions import did_you_mean
 
 #: Class and URL of a result backend; Celery's stubs have it wrong.
@@ -106,7 +110,7 @@ def check_key_fields(**kwargs: Any) -> Messages:
             f"{did_you_mean(field, options.signature.parameters)}",
         )
         for name, options, template in _templates()
-        for field in _fields(template)
+        for field in template_fields(template)
         if field not in options.signature.parameters
     ]
 
@@ -125,7 +129,7 @@ def check_key_constants(**kwargs: Any) -> Messages:
             f'idempotency_key="{template}:{{{next(iter(options.signature.parameters))}}}"',
         )
         for name, options, template in _templates()
-        if options.signature.parameters and not any(True for _ in _fields(template))
+        if options.signature.parameters and not template_fields(template)
     ]
 
 
@@ -145,6 +149,96 @@ def check_names(**kwargs: Any) -> Messages:
         for name, helpers in declare.declared_by.items()
         if len(helpers) > 1
     ]
+
+
+def check_subjects(**kwargs: Any) -> Messages:
+    """
+    E036: what `about` names is no model, or an argument that nobody may see.
+
+    Remedy: a model of this project, by `app_label.model`, and its primary key.
+    """
+    messages = []
+    for name, options in sorted(declared.items()):
+        template = options.about
+        match = NAMES_OBJECT.fullmatch(template) if isinstance(template, str) else None
+        if name != options.name or match is None:
+            continue
+        error = unknown_model(match[1])
+        secret = _secret_names(options).intersection(template_fields(match[2]))
+        if secret:
+            error = f"The value of {min(secret)!r} is masked everywhere, and would be shown by it."
+        if error:
+            text = f"{name} is declared with about={template!r}. {error}"
+            messages.append(problem("E036", text, 'about="shop.order:{order_id}"'))
+    return messages
+
+
+def check_periodic_app(**kwargs: Any) -> Messages:
+    """
+    E037: periodic jobs are declared, and the app that has their tables is not installed.
+
+    Remedy: `INSTALLED_APPS += ["django_celery_beat"]`.
+    """
+    if not declarations or apps.is_installed("django_celery_beat"):
+        return []
+    return [
+        problem(
+            "E037",
+            f"{len(declarations)} periodic jobs are declared, and django_celery_beat is not "
+            "installed: none of them ever runs.",
+            'INSTALLED_APPS += ["django_celery_beat"]',
+        )
+    ]
+
+
+def check_periodic_names(**kwargs: Any) -> Messages:
+    """
+    E038: two periodic jobs of one name, or a name that is too long: none is synced.
+
+    Remedy: `@periodic(…, name="…")` with a name of its own, of 200 characters at most.
+    """
+    try:
+        declared_by_name()
+    except ConfigurationError as error:
+        return [problem("E038", str(error), '@periodic(…, name="…") with a name of its own')]
+    return []
+
+
+def check_periodic_arguments(**kwargs: Any) -> Messages:
+    """
+    E039: a periodic job calls its task with arguments that do not fit.
+
+    Remedy: `@periodic(…, args=[…], kwargs={…})` as the helper takes them.
+    """
+    messages = []
+    for job in declarations:
+        options = declared.get(job.task.name)
+        error = options and _misfit(options, job)
+        if error:
+            messages.append(
+                problem(
+                    "E039",
+                    f"The periodic job {job.name!r} calls {job.task.name} as nobody can: {error}. "
+                    "None of its slots can be enqueued.",
+                    "@periodic(…, args=[…], kwargs={…}) as the helper takes them",
+                )
+            )
+    return messages
+
+
+def _misfit(options: TaskOptions, job: Declared) -> str:
+    try:
+        options.signature.bind(*decode(job.args_json), **decode(job.kwargs_json))
+    except TypeError as error:
+        return str(error)
+    return ""
+
+
+def _secret_names(options: TaskOptions) -> frozenset[str]:
+    try:
+        return options.secret_names
+    except ConfigurationError:  # told by E026
+        return options.redact
 
 
 def _is_certain(task_name: str) -> bool:
@@ -168,12 +262,6 @@ def _templates() -> Iterator[tuple[str, TaskOptions, str]]:
             yield name, options, options.idempotency_key
 
 
-def _fields(template: str) -> Iterator[str]:
-    for _, field, _, _ in Formatter().parse(template):
-        if field is not None:
-            yield field.partition(".")[0].partition("[")[0]
-
-
 CHECKS = (
     check_modules,
     check_schedule,
@@ -181,4 +269,8 @@ CHECKS = (
     check_key_fields,
     check_key_constants,
     check_names,
+    check_subjects,
+    check_periodic_app,
+    check_periodic_names,
+    check_periodic_arguments,
 )

@@ -1,7 +1,6 @@
 """`tasks cancel`: pending outcomes never run, running ones are asked to stop."""
 
 import argparse
-import getpass
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -10,6 +9,7 @@ from django.core.management.base import BaseCommand
 
 from tasks_app.commands import bulk
 from tasks_app.commands.bulk import Act, Refused
+from tasks_app.commands.who import operator
 from tasks_app.conf import conf
 from tasks_app.models import Outcome
 from tasks_app.states import State
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(command: BaseCommand, options: Mapping[str, Any]) -> None:
     """Cancel every outcome that the options name."""
-    act = partial(_cancel, by=_operator(), reason=" ".join(options["reason"].split()))
+    act = partial(_cancel, by=operator(), reason=" ".join(options["reason"].split()))
     bulk.run(command, options, Act("cancel", (State.PENDING, State.RUNNING), act))
 
 
@@ -39,10 +39,3 @@ def _cancel(outcome: Outcome, *, by: str, reason: str) -> str:
     if outcome.state == State.CANCELLED:
         return "cancelled"
     return f"asked to stop; it is stopped in {conf.CANCEL_GRACE.total_seconds():g} s at the latest"
-
-
-def _operator() -> str:
-    try:
-        return getpass.getuser()
-    except (ImportError, KeyError, OSError):  # a container's user often has no name
-        return ""

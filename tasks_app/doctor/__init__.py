@@ -24,6 +24,7 @@ PROBES = (
     Probe("broker policy", broker.policy, needs="broker"),
     Probe("workers", broker.workers, needs="broker"),
     Probe("relay lag", outcomes.relay_lag, needs="migrations"),
+    Probe("paused queues", outcomes.resting_queues, needs="migrations"),
     Probe("unclaimed announcements", outcomes.unclaimed, needs="migrations"),
     Probe("dead leases", outcomes.dead_leases, needs="migrations"),
     Probe("unknown tasks", outcomes.unknown_tasks, needs="migrations"),

@@ -14,9 +14,9 @@ from tasks_app.clock import DatabaseNow
 from tasks_app.conf import conf
 from tasks_app.doctor.database import aware, database_now
 from tasks_app.doctor.findings import Verdict, fail, ok, several, warn
-from tasks_app.models import Outcome
+from tasks_app.models import Outcome, PausedQueue
 from tasks_app.options import declared
-from tasks_app.outbox import in_flight
+from tasks_app.outbox import in_flight, paused_queues
 from tasks_app.states import State
 
 #: Age of a due row that nobody announced.
@@ -28,7 +28,8 @@ MANY = 5
 
 def relay_lag() -> Verdict:
     """Look for the oldest row that is due and that no relay has announced."""
-    queues = Outcome.objects.due().values("queue").annotate(rows=Count("pk"), at=Min("announce_at"))
+    awake = Outcome.objects.due().exclude(queue__in=paused_queues())
+    queues = awake.values("queue").annotate(rows=Count("pk"), at=Min("announce_at"))
     due = list(queues.order_by("at"))
     held_up = [queue for queue in due if in_flight(queue["queue"]) >= conf.MAX_IN_FLIGHT]
     late = [queue for queue in due if queue not in held_up]
@@ -52,6 +53,7 @@ def relay_lag() -> Verdict:
 def unclaimed() -> Verdict:
     """Look for rows that were announced again and again while nobody took them."""
     rows = Outcome.objects.filter(state=State.PENDING, announced__gte=MANY)
+    rows = rows.exclude(queue__in=paused_queues())
     found = list(rows.values("task_name", "queue").annotate(rows=Count("pk")).order_by("-rows"))
     if not found:
         return ok("every announced row was claimed in time")
@@ -62,6 +64,24 @@ def unclaimed() -> Verdict:
     return warn(
         f"announced {MANY} times or more and never claimed: {text}",
         f"Start a worker for them that knows the tasks: `manage.py tasks worker -Q {queues}`.",
+    )
+
+
+def resting_queues() -> Verdict:
+    """Look for queues that somebody has paused."""
+    found = list(PausedQueue.objects.order_by("paused_at"))
+    if not found:
+        return ok("no queue is paused")
+    now = database_now()
+    text = several(
+        f"{row.name!r} for {_text(now - aware(row.paused_at))}"
+        + (f" by {row.paused_by}" if row.paused_by else "")
+        + (f" ({row.reason})" if row.reason else "")
+        for row in found
+    )
+    return warn(
+        f"paused, so that nothing of theirs runs: {text}",
+        f"When they may work again: `manage.py tasks resume {found[0].name}`.",
     )
 
 

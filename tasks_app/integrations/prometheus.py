@@ -1,7 +1,7 @@
 """
 Prometheus: what `/tasks/metrics` says, read from the stock and a few short looks at the tables.
 
-A scrape is at most ten statements, none of which reads more rows the more outcomes there are.
+A scrape is at most eleven statements, none of which reads more rows the more outcomes there are.
 Labels are tasks and queues that this process knows, states and schedules; every other name is
 `other`. Ids and arguments appear nowhere.
 """
@@ -121,8 +121,12 @@ def _queues(counts: stock.Counts, now: datetime) -> Iterator[Metric]:
     yield _gauge("queue_depth", "Outcomes that wait, due or not.", depth, ("queue",))
     text = "How long the oldest due outcome has waited to run."
     yield _gauge("oldest_due_age_seconds", text, age, ("queue",))
+    resting = outbox.paused_queues()
+    paused = {(name,): float(name in resting) for name in known}
+    yield _gauge("queue_paused", "1 while the queue is paused.", paused, ("queue",))
     lag = dict.fromkeys(((name,) for name in known), 0.0)
-    for name, since in outbox.oldest_unannounced(known[:QUEUES]).items():
+    awake = [name for name in known[:QUEUES] if name not in resting]
+    for name, since in outbox.oldest_unannounced(awake).items():
         lag[name,] = max((now - since).total_seconds(), 0)
     text = "How long the oldest due outcome has waited to be announced."
     yield _gauge("relay_lag_seconds", text, lag, ("queue",))
@@ -149,10 +153,13 @@ def _schedules(counts: stock.Counts) -> Iterator[Metric]:
         return
     model = apps.get_model("django_celery_beat", "PeriodicTask")
     last = counts.get("schedule_succeeded_at", {})
-    names = model.objects.values_list("name", flat=True)
+    names = set(model.objects.values_list("name", flat=True))
     known = {(name,): last[name] for name in names if name in last}
     text = "When an outcome of the schedule last succeeded, in Unix time."
     yield _gauge("schedule_last_success_timestamp_seconds", text, known, ("schedule",))
+    missed = {(name,): n for name, n in counts.get("schedule_missed", {}).items() if name in names}
+    text = "Slots of the schedule that were left out, since nobody decided them in time."
+    yield _counter("schedule_missed", text, missed, ("schedule",))
 
 
 def _by_task(counts: stock.Counts, kind: str) -> dict[tuple[str, ...], float]:

@@ -88,14 +88,12 @@ FAULTS = {
     62: ("6, 7", "A cancellation races with a claim, a success, a retry, a rescue"),
 }
 
-#: Numbers whose faults no case injects, and why.
-NOT_AUTOMATED = {
-    53: "periodic slots are not promised yet",
-    55: "as 53",
-}
-
 #: Rows that other suites inject.
-ELSEWHERE = {59: "tests/conformance/scenarios/test_hostile_messages.py"}
+ELSEWHERE = {
+    53: "tests/periodic/test_killed_beats.py",
+    55: "tests/unit/test_timetables.py",
+    59: "tests/conformance/scenarios/test_hostile_messages.py",
+}
 
 #: `test_f08_…`, `test_f26_f29_…`, or `test_f26_to_f30_…`, with what stands in brackets.
 NAME = re.compile(r"test_f(\d\d)(?:(_to)?_f(\d\d))?_\w+(?:\[(.*)\])?$", re.DOTALL)
@@ -174,8 +172,6 @@ def table(rows: dict[int, Row]) -> Iterator[str]:
 
 def cells(number: int, row: Row | None) -> list[str]:
     """Return cases, result and times of one fault."""
-    if number in NOT_AUTOMATED:
-        return ["–", f"not automated: {NOT_AUTOMATED[number]}", "–"]
     if number in ELSEWHERE:
         return [f"`{ELSEWHERE[number]}`", "in every run of the suite", "–"]
     if row is None or not row.names:

@@ -38,6 +38,9 @@ FORBIDDEN, FOUND, OK = 403, 302, 200
 PAYLOAD = "<script>alert('x')</script>"
 CANARY = "tok_canary_4242"
 
+#: The permissions of all acts.
+ACTING = tuple(f"{name}_outcome" for name in ("retry", "cancel", "replay", "discard", "move"))
+
 #: Permissions beside being staff; None stands for nobody at all, "all" for a superuser.
 RIGHTS: dict[str, Any] = {
     "anonymous": None,
@@ -47,8 +50,10 @@ RIGHTS: dict[str, Any] = {
     "runner": ("view_outcome", "retry_outcome"),
     "canceller": ("view_outcome", "cancel_outcome"),
     "replayer": ("view_outcome", "replay_outcome"),
-    "operator": ("view_outcome", "retry_outcome", "cancel_outcome", "replay_outcome"),
-    "blind operator": ("retry_outcome", "cancel_outcome", "replay_outcome"),
+    "discarder": ("view_outcome", "discard_outcome"),
+    "mover": ("view_outcome", "move_outcome"),
+    "operator": ("view_outcome", *ACTING),
+    "blind operator": ACTING,
     "superuser": "all",
 }
 
@@ -57,6 +62,8 @@ ACTORS = {
     "run_now": {"runner", "operator", "superuser"},
     "cancel": {"canceller", "operator", "superuser"},
     "replay": {"replayer", "operator", "superuser"},
+    "discard": {"discarder", "operator", "superuser"},
+    "move": {"mover", "operator", "superuser"},
 }
 
 PAGES = ("list", "detail", "history", "add", "change", "delete")
@@ -120,6 +127,8 @@ READY: dict[str, Callable[[], Outcome]] = {
     "run_now": waiting,
     "cancel": waiting,
     "replay": lambda: failed(tasks.add.enqueue(1, 2)),
+    "discard": waiting,
+    "move": waiting,
 }
 
 
@@ -149,9 +158,10 @@ def ask(client: Client, page: str, outcome: Outcome) -> Any:
 
 
 def act(client: Client, action: str, *chosen: Outcome, **more: str) -> Any:
-    """Send the list's form with some outcomes ticked."""
+    """Send the list's form with some outcomes ticked, and say yes at once."""
     ticked = [str(outcome.pk) for outcome in chosen]
-    return client.post(LIST, {"action": action, "_selected_action": ticked, "index": "0", **more})
+    form = {"action": action, "_selected_action": ticked, "index": "0", "post": "yes"}
+    return client.post(LIST, {**form, "to_priority": "9", **more})
 
 
 def told(response: Any) -> list[str]:
@@ -210,7 +220,7 @@ def test_buttons_are_shown_to_those_who_may_press_them(enter, kind, action):
 @pytest.mark.parametrize(
     ("make", "offered"),
     [
-        (waiting, {"run_now", "cancel"}),
+        (waiting, {"run_now", "cancel", "discard", "move"}),
         (lambda: claimed(tasks.add.enqueue(1, 2)), {"cancel"}),
         (READY["replay"], {"replay"}),
     ],
@@ -295,6 +305,8 @@ def test_replay_makes_a_new_outcome_that_belongs_to_the_operator(enter):
         ("cancel", lambda outcome: claimed(outcome).cancel(), "asked to stop already"),
         ("replay", lambda outcome: None, "only a final outcome can be replayed"),
         ("replay", claimed, "only a final outcome can be replayed"),
+        ("discard", claimed, "only a pending outcome can be discarded"),
+        ("move", failed, "only a pending outcome can be moved"),
     ],
 )
 def test_an_act_is_refused_when_the_outcome_has_moved_on(enter, action, move_on, why):
@@ -329,12 +341,13 @@ def test_replaying_a_task_that_is_gone_is_refused(enter):
     assert "No task 'tests.gone' is registered" in told(response)[0]
 
 
-def test_nobody_acts_on_what_no_page_shows(enter):
-    """Selecting across all pages is refused: an act is for the outcomes that were looked at."""
-    outcomes_before = [waiting(), waiting()]
-    response = act(enter("superuser"), "cancel", outcomes_before[0], select_across="1")
-    assert told(response) == ["Select outcomes of one page."]
-    assert {outcome.state for outcome in Outcome.objects.all()} == {"pending"}
+def test_nobody_acts_on_all_that_matches_before_he_was_told_how_many(enter):
+    """Selecting across all pages leads to a page that says so, whatever else the form says."""
+    ticked, _other = waiting(), waiting()
+    before = snapshot()
+    response = act(enter("superuser"), "cancel", ticked, select_across="1")
+    assert b"<strong>2 outcomes</strong>" in response.content
+    assert snapshot() == before
 
 
 def hostile() -> Outcome:
@@ -449,10 +462,10 @@ def test_arguments_of_an_unknown_task_stay_masked(enter):
 
 
 def test_attempts_are_shown_with_their_folded_tracebacks(enter):
-    """Each ended run is a row; its traceback waits behind its last line."""
+    """Each ended run is a card; its traceback waits behind its last line."""
     outcome = failed(tasks.add.enqueue(1, 2))
     page = ask(enter("viewer"), "detail", outcome).content.decode()
-    assert "<details><summary>ValueError: it broke</summary><pre>Traceback:" in page
+    assert "<summary>ValueError: it broke</summary><pre>Traceback:" in page
 
 
 def test_a_request_leads_to_all_that_it_caused(enter):
@@ -461,7 +474,7 @@ def test_a_request_leads_to_all_that_it_caused(enter):
         caused = [tasks.add.enqueue(1, n) for n in range(2)]
     other = tasks.add.enqueue(3, 4)
     client = enter("viewer")
-    assert b'href="/admin/tasks_app/outcome/?request_id=abcdefgh"' in client.get(LIST).content
+    assert b'href="/admin/tasks_app/outcome/trace/abcdefgh/"' in client.get(LIST).content
     page = client.get(LIST, {"request_id": "abcdefgh"}).content.decode()
     assert all(str(outcome.pk) in page for outcome in caused)
     assert str(other.pk) not in page

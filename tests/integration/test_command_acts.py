@@ -192,6 +192,30 @@ def test_cancelling_says_what_became_of_each():
     assert running.cancel_requested_at is not None
 
 
+def test_discarding_takes_what_waits_alone():
+    """With the reason that was typed; what runs is refused."""
+    waiting, running = add.enqueue(1, 2), claimed(add.enqueue(3, 4))
+    typed = tasks("discard", waiting.pk, running.pk, "--reason", "nobody waits")
+    assert typed.output.splitlines() == [
+        f"{waiting.pk} discarded",
+        f"{running.pk} refused: it is running",
+    ]
+    assert states(waiting, running) == ["failed", "running"]
+    assert "nobody waits" in waiting.error
+
+
+def test_moving_says_where_to():
+    """A place has to be given, and has to be one."""
+    waiting, done = add.enqueue(1, 2), succeeded(add.enqueue(3, 4))
+    typed = tasks("move", waiting.pk, done.pk, "--to-queue", "slow", "--to-priority", "9")
+    assert typed.output.splitlines() == [
+        f"{waiting.pk} waits in slow with priority 9",
+        f"{done.pk} refused: it is succeeded",
+    ]
+    assert "Say where to" in tasks("move", waiting.pk).errors
+    assert "printable" in tasks("move", waiting.pk, "--to-queue", "a\nb").errors
+
+
 def test_cancelling_by_filter_leaves_other_outcomes_alone():
     """The filter decides, and final ones are not even looked at."""
     mail, other = add.using(queue="mail").enqueue(1, 2), total.enqueue([1])

@@ -14,6 +14,7 @@ import pytest
 from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 
+from tasks_app import queues
 from tasks_app.celery import app
 from tasks_app.doctor import PROBES
 from tasks_app.doctor.database import judge_skew
@@ -96,6 +97,19 @@ def test_the_lag_is_the_age_of_the_oldest_row_that_nobody_announced(seconds, sta
     """Exit code 1 comes only when the row has waited for a minute."""
     rewritten(add.enqueue(1, 2), announce_at=ago(seconds=seconds))
     assert examined()["relay lag"].status == status
+
+
+def test_a_paused_queue_is_told_and_is_nobodys_fault():
+    """Who paused it, and why; its rows are neither late nor unclaimed."""
+    rewritten(add.enqueue(1, 2), announce_at=ago(minutes=5), announced=5)
+    queues.pause("celery", by="alice", reason="deploy")
+    found = examined()
+    assert found["paused queues"].status == "warn"
+    assert "'celery' for 0:00:0" in found["paused queues"].found
+    assert "by alice (deploy)" in found["paused queues"].found
+    assert found["relay lag"].status == found["unclaimed announcements"].status == "ok"
+    queues.resume("celery")
+    assert examined()["paused queues"].status == "ok"
 
 
 def test_rows_that_wait_for_workers_are_not_the_relays_fault(settings):

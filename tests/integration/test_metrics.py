@@ -17,12 +17,13 @@ from django.db.models import F
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from prometheus_client.parser import text_string_to_metric_families
 
-from tasks_app import outcomes, prune, pulse, rescue, signals, stock
+from tasks_app import outcomes, prune, pulse, queues, rescue, signals, stock
 from tasks_app.exceptions import Snooze
-from tasks_app.models import Attempt, Heartbeat, Outcome, Stock
+from tasks_app.models import Attempt, Heartbeat, Outcome, Slot, Stock
 from tests import by_hand
 from tests.integration.command_line import claimed, failed
 from tests.processes import start_beat, start_worker
@@ -125,6 +126,20 @@ def test_what_is_counted_once_is_not_counted_again():
     assert seen[f"tasks_app_finished_total({ADD},succeeded)"] == 4
     assert seen[f"tasks_app_run_seconds_count({ADD})"] == 5
     assert seen[f"tasks_app_outcomes({TOTAL},cancelled)"] == 1
+
+
+def test_a_paused_queue_is_told_and_lags_behind_nobody():
+    """Rows that wait on purpose wake nobody up at night."""
+    tasks.add.enqueue(1, 1)
+    Outcome.objects.update(announce_at=F("announce_at") - timedelta(minutes=9))
+    take()
+    seen = scrape()
+    assert seen["tasks_app_queue_paused(celery)"] == 0
+    assert seen["tasks_app_relay_lag_seconds(celery)"] > 500
+    queues.pause("celery")
+    seen = scrape()
+    assert seen["tasks_app_queue_paused(celery)"] == 1
+    assert seen["tasks_app_relay_lag_seconds(celery)"] == 0
 
 
 def test_pruning_lowers_what_is_there_and_no_counter(settings):
@@ -300,6 +315,26 @@ def test_a_schedules_success_is_told_by_its_name():
     assert "gone" not in str(list(seen))
 
 
+def test_slots_that_were_missed_are_counted_by_their_schedule():
+    """Each once, however often stock is taken; those of a schedule that is gone are not shown."""
+    every = IntervalSchedule.objects.create(every=1, period=IntervalSchedule.HOURS)
+    PeriodicTask.objects.create(name="nightly", task=ADD, interval=every)
+    now = timezone.now()
+    for number, (name, decision) in enumerate(
+        [("nightly", "missed"), ("nightly", "missed"), ("nightly", "fired"), ("gone", "missed")]
+    ):
+        decided_at = now - timedelta(hours=1) if number else now
+        slot_at = now - timedelta(hours=number)
+        Slot.objects.create(
+            entry_id=1, slot_at=slot_at, name=name, decision=decision, decided_at=decided_at
+        )
+    for _ in range(2):
+        take()
+        seen = scrape()
+        assert seen["tasks_app_schedule_missed_total(nightly)"] == 2
+        assert "gone" not in str(list(seen))
+
+
 def test_workers_and_beat_count_and_beat_by_themselves(tmp_path):
     """Heartbeats, stock and the liveness file come from the processes that a site runs anyway."""
     file = tmp_path / "alive"
@@ -317,6 +352,9 @@ def test_workers_and_beat_count_and_beat_by_themselves(tmp_path):
         wait_until(file.exists, PATIENCE, worker.tail)
         wait_until(lambda: Heartbeat.objects.count() == 2, PATIENCE, worker.tail)
         ages = scrape()
+    told = {row.kind: json.loads(row.about_json) for row in Heartbeat.objects.all()}
+    assert told["beat"]["pid"] != told["worker"]["pid"]
+    assert (told["worker"]["concurrency"], told["worker"]["queues"]) == (1, ["celery"])
     for kind in ("worker", "beat"):
         assert ages[f"tasks_app_heartbeat_age_seconds({kind})"] < PATIENCE
 

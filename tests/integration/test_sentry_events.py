@@ -139,6 +139,12 @@ def test_a_task_that_nobody_knows_is_told_of_though_it_never_ran(heard):
     assert event.payload["fingerprint"] == ["tasks_app", "unregistered", outcome.task_name]
 
 
+def test_what_somebody_discarded_by_hand_is_no_error(heard):
+    """Nobody needs to be told of his own decision."""
+    assert tasks.add.enqueue(1, 2).discard(by="somebody")
+    assert heard.events() == []
+
+
 def test_a_failure_that_settles_as_a_loss_is_told_of_once(heard, settings, monkeypatch):
     """The helper's connection was lost for the last time: nobody knew that it would be the last."""
     settings.TASKS_APP = {"MAX_CRASHES": 1}

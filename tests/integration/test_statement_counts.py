@@ -17,6 +17,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from tasks_app import outbox, outcomes, worker
+from tasks_app.idempotency import MOST_REPEATS
 from tasks_app.models import Outcome
 from tests.testapp import tasks
 from tests.testapp.models import Effect
@@ -85,6 +86,20 @@ def test_enqueueing_with_a_key_is_two_statements():
         tasks.record_once.enqueue("another key")
     assert inside == ["INSERT", "INSERT"]
     assert alone == ["BEGIN", "INSERT", "INSERT", "COMMIT"]
+
+
+def test_asking_again_is_at_most_two_statements_more():
+    """Who asked is noted by two statements, and by one once enough have asked."""
+    tasks.record_once.enqueue("a key")
+    with verbs() as second:
+        tasks.record_once.enqueue("a key")
+    for _ in range(MOST_REPEATS):
+        tasks.record_once.enqueue("a key")
+    with verbs() as last:
+        tasks.record_once.enqueue("a key")
+    found = ["BEGIN", "INSERT", "SELECT", "SELECT"]
+    assert second == [*found, "SELECT", "INSERT", "COMMIT"]
+    assert last == [*found, "SELECT", "COMMIT"]
 
 
 def test_many_calls_are_one_statement_on_postgresql():

@@ -43,7 +43,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tasks_app import current, leases, outbox, outcomes, prune, rescue, worker
+from tasks_app import current, leases, outbox, outcomes, prune, queues, rescue, worker
 from tasks_app.broker import DOORBELL, BrokerDown
 from tasks_app.clock import DatabaseNow
 from tasks_app.conf import conf
@@ -56,7 +56,7 @@ from tasks_app.exceptions import (
     TaskFailed,
 )
 from tasks_app.leases import Lease
-from tasks_app.models import Attempt, IdempotencyKey, Outcome
+from tasks_app.models import Attempt, Cause, IdempotencyKey, Outcome
 from tasks_app.options import declared
 from tasks_app.outbox import WAITS
 from tasks_app.relay import BATCH, Relay
@@ -88,8 +88,8 @@ SPANS = (
     timedelta(days=100),
 )
 
-#: What callers want of an outcome; a cancellation ends a story too soon to be wished often.
-WISHES = ("look", "look", "run_now", "run_now", "cancel")
+#: What callers want of an outcome; what ends a story too soon is not to be wished often.
+WISHES = ("look", "look", "run_now", "run_now", "move", "move", "cancel", "discard")
 
 #: What may befall a relay: none, no answer from the broker, an answer that was lost, or its death.
 FAULTS = ("", "", "dies", "down", "answer lost")
@@ -238,6 +238,12 @@ class Installation(RuleBasedStateMachine):
         if wish == "run_now":
             was = row.state
             expect(row.run_now() == (was == State.PENDING), "run_now() lied")
+        elif wish == "move":
+            was = row.state
+            expect(row.move(priority=row.priority) == (was == State.PENDING), "move() lied")
+        elif wish == "discard":
+            was = row.state
+            expect(row.discard() == (was == State.PENDING), "discard() lied")
         elif wish == "cancel":
             self._cancel(row)
 
@@ -298,6 +304,22 @@ class Installation(RuleBasedStateMachine):
             with speaking_as(number, run.mark):
                 expect(rescue.release_all() == is_held, "a worker gave back what it did not run")
 
+    @precondition(lambda self: State.PENDING in self.states.values())
+    @rule(outcome_id=outcomes, number=st.sampled_from(WORKERS))
+    def rest(self, outcome_id, number):
+        """Pause the queue while a message arrives and a relay looks, then resume it."""
+        self._step()
+        row = Outcome.objects.filter(pk=outcome_id).first()
+        if row is None:
+            return
+        expect(queues.pause(row.queue), "pause() lied")
+        with speaking_as(number, f"{self.steps}"):
+            expect(taken(outcome_id) is None, "a claim from a paused queue")
+        expect(announced() == [], "an announcement for a paused queue")
+        expect(queues.resume(row.queue), "resume() lied")
+        left = Outcome.objects.filter(state=State.PENDING, announced__gt=0)
+        expect(not left.filter(announce_at__gt=DatabaseNow()).exists(), "a bell was not recalled")
+
     # Everybody who looks for work from time to time
 
     @precondition(lambda self: self.states)
@@ -353,6 +375,7 @@ class Installation(RuleBasedStateMachine):
                 self._answer(outcome_id)
         self._read_events()
         self._check_attempts()
+        self._check_causes()
         self._check(healed=True)
 
     def _step(self) -> None:
@@ -475,6 +498,12 @@ class Installation(RuleBasedStateMachine):
         recorded = Counter(Attempt.objects.values_list("outcome_id", flat=True))
         expected = {pk: runs for pk, runs in ended.items() if pk not in pruned}
         expect(recorded == expected, f"attempts {recorded} instead of {expected}")
+
+    def _check_causes(self) -> None:
+        """Each failed outcome that is there has one cause, and nothing else has."""
+        failed = Outcome.objects.filter(state=State.FAILED).values_list("pk", flat=True)
+        told = Cause.objects.values_list("pk", flat=True)
+        expect(set(failed) == set(told), f"causes of {set(told)} instead of {set(failed)}")
 
 
 def row_of(outcome_id: UUID) -> dict[str, Any]:

@@ -35,7 +35,8 @@ class Guard:
 
     Attributes:
         promise: Its number.
-        place: Module of `tasks_app` and function or class, such as `outcomes.claim`.
+        place: Module of `tasks_app` and function or class, such as `outcomes.claim` or, in a
+            package, `periodic/slots.decide`.
         line: The line, or the part of it, that is the guard; the first one in that place.
         without: What stands there once the guard is taken away.
         test: The test that fails then, below `tests/promises`.
@@ -81,6 +82,7 @@ _OUTSIDE = "test_4_at_least_once_outside.py"
 _TRUTH = "test_5_truth_in_time.py"
 _FINAL = "test_6_finality.py"
 _CANCEL = "test_7_cancellation.py"
+_SLOTS = "test_10_periodic_slots.py"
 _LATE = f"{_FINAL}::test_no_act_changes_a_final_outcome"
 
 GUARDS = (
@@ -251,6 +253,7 @@ GUARDS = (
     Guard(6, "outcomes.cancel", "StateIs(State.PENDING), ", "", _LATE),
     Guard(6, "outcomes.expire", "StateIs(State.PENDING), ", "", _LATE),
     Guard(6, "outcomes.give_up", "StateIs(State.PENDING), ", "", _LATE),
+    Guard(6, "outcomes.move", "StateIs(State.PENDING), ", "", _LATE),
     Guard(6, "outcomes.run_now", "StateIs(State.PENDING), ", "", _LATE),
     Guard(6, "outcomes.postpone", "StateIs(State.PENDING), ", "", _LATE),
     Guard(6, "outcomes.request_cancel", "StateIs(State.RUNNING), ", "", _LATE),
@@ -302,6 +305,34 @@ GUARDS = (
         "if outcome.cancel_requested_at is not None:",
         "if False:",
         f"{_CANCEL}::test_a_request_is_the_last_word_on_what_crashed_too_often",
+    ),
+    Guard(
+        10,
+        "periodic/slots.decide",
+        "with pessimistic(), transaction.atomic(using=conf.DATABASE):",
+        "with pessimistic():",
+        f"{_SLOTS}::test_a_beat_that_dies_before_its_commit_leaves_nothing_behind",
+    ),
+    Guard(
+        10,
+        "periodic/slots._decide",
+        "slot.save(force_insert=True, using=conf.DATABASE)",
+        "Slot.objects.bulk_create([slot], ignore_conflicts=True)",
+        f"{_SLOTS}::test_a_slot_that_is_decided_is_decided",
+    ),
+    Guard(
+        10,
+        "periodic/timers._update",
+        "next_at=timer.next_at, ",
+        "",
+        f"{_SLOTS}::test_a_beat_that_wakes_up_late_does_not_turn_the_timer_back",
+    ),
+    Guard(
+        10,
+        "periodic/scheduler._decide",
+        "timer.next_at - slots.INSTANT",
+        "timer.is_at",
+        f"{_SLOTS}::test_slots_missed_without_a_beat_are_told",
     ),
 )
 

@@ -25,6 +25,8 @@ ACTS = {
     "expire": lambda seen: outcomes.expire(seen.pk),
     "cancel": lambda seen: outcomes.cancel(seen.pk),
     "give_up": lambda seen: outcomes.give_up(seen.pk, Reason.UNREGISTERED, "late"),
+    "discard": lambda seen: outcomes.discard(seen.pk, "late"),
+    "move": lambda seen: outcomes.move(seen.pk, "late", 9),
     "run_now": lambda seen: outcomes.run_now(seen.pk),
     "postpone": lambda seen: outcomes.postpone(seen.pk, ago(days=1)),
     "request_cancel": lambda seen: outcomes.request_cancel(seen.pk),

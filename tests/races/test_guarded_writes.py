@@ -30,6 +30,7 @@ PENDING = {
     "claim": lambda seen: outcomes.claim(seen.pk, frozenset({seen.task_name}), "worker"),
     "cancel": lambda seen: outcomes.cancel(seen.pk),
     "give_up": lambda seen: outcomes.give_up(seen.pk, Reason.UNREGISTERED, "unknown"),
+    "discard": lambda seen: outcomes.discard(seen.pk, "discarded"),
     "expire": lambda seen: outcomes.expire(seen.pk),
 }
 

@@ -10,6 +10,7 @@ import json
 import logging
 import unicodedata
 from collections import Counter
+from datetime import timedelta
 from html.parser import HTMLParser
 from types import SimpleNamespace
 from typing import Any
@@ -19,12 +20,33 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.db import models
+from django.template import Context, Template
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from tasks_app.models import Attempt, Outcome
+from tasks_app import stock
+from tasks_app.models import (
+    Attempt,
+    BulkAction,
+    Cause,
+    Deploy,
+    Heartbeat,
+    Outcome,
+    PausedQueue,
+    Repeat,
+    Rollup,
+    Slot,
+    Stock,
+    Subject,
+    Timer,
+    WebRequest,
+)
 from tasks_app.poison import guarded
+from tasks_app.selection import Selection
+from tasks_app.selection_texts import as_json
+from tasks_app.uuid7 import uuid7
 from tests import by_hand
 from tests.integration.command_line import claimed, tasks
 from tests.testapp.tasks import record
@@ -48,6 +70,8 @@ PAYLOADS = {
 }
 HARMLESS = "harmless"
 
+FINGERPRINT = "0123456789abcdef" * 2
+
 #: Columns whose texts the database or the app reads, rather than shows.
 READ = {"state", "args_json", "kwargs_json", "result_json", "options_json", "sentry_event_id"}
 
@@ -70,6 +94,7 @@ def hostile(payload: str) -> Outcome:
     now = timezone.now()
     outcome = Outcome(**texts(Outcome, payload), state="failed", started_at=now, finished_at=now)
     outcome.root_id, outcome.progress_done = outcome.id, 1
+    outcome.created_at = outcome.run_at = now
     outcome.args_json, outcome.kwargs_json = json.dumps([payload]), json.dumps({payload: payload})
     outcome.result_json = (
         json.dumps({"a": payload}) if payload != HARMLESS else json.dumps({"a": "b"})
@@ -77,6 +102,10 @@ def hostile(payload: str) -> Outcome:
     outcome.save()
     run = {"number": 1, "fence": 1, "state": "failed", "started_at": now}
     Attempt.objects.create(outcome=outcome, **run, **texts(Attempt, payload))
+    told = {**texts(Cause, payload), "fingerprint": FINGERPRINT}
+    Cause.objects.create(outcome=outcome, failed_at=now, **told)
+    PausedQueue.objects.create(**texts(PausedQueue, payload))
+    Repeat.objects.create(outcome_id=outcome.pk, asked_at=now, **texts(Repeat, payload))
     return outcome
 
 
@@ -104,6 +133,24 @@ def superuser() -> Client:
     return client
 
 
+def hostile_action(outcome: Outcome) -> BulkAction:
+    """Return a bulk action whose every text is the outcome's."""
+    BulkAction.objects.all().delete()
+    chosen = Selection(tasks=(outcome.task_name,), request_id=outcome.request_id, schedule="x")
+    return BulkAction.objects.create(
+        action="move",
+        selection_json=as_json(chosen),
+        options_json=json.dumps({"queue": outcome.queue}),
+        user_pk="0",
+        username=outcome.worker,
+        total=1,
+        last_id=outcome.pk,
+        refusals_json=json.dumps([[str(outcome.pk), outcome.reason]]),
+        stop_reason=outcome.cancel_reason,
+        finished_at=timezone.now(),
+    )
+
+
 def pages(client: Client, outcome: Outcome) -> list[str]:
     """Return every page that shows something of an outcome, the refusal of an act among them."""
     changelist = reverse("admin:tasks_app_outcome_changelist")
@@ -116,20 +163,132 @@ def pages(client: Client, outcome: Outcome) -> list[str]:
         change_message=outcome.reason,
     )
     chosen = {"action": "run_now", "_selected_action": str(outcome.pk), "index": "0"}
-    refusal = client.post(changelist, chosen, follow=True)
+    refusal = client.post(changelist, {**chosen, "post": "yes"}, follow=True)
     filters = {"task": outcome.task_name, "queue": outcome.queue, "state": "failed"}
+    confirm, bulk = reverse("admin:tasks_app_bulk_confirm"), hostile_action(outcome)
     answers = [
         refusal,
+        client.post(changelist, chosen),
+        client.get(confirm, filters),
+        client.get(confirm, {**filters, "action": "replay"}),
+        client.get(reverse("admin:tasks_app_bulk")),
+        client.get(reverse("admin:tasks_app_bulk_action", args=[bulk.pk])),
         client.get(changelist),
         client.get(changelist, filters),
         client.get(changelist, {"request_id": outcome.request_id}),
         client.get(changelist, {"q": outcome.idempotency_key}),
+        client.get(changelist, {"q": f"nothing {outcome.idempotency_key}"}),
+        client.get(changelist, {"q": f"owner:{outcome.idempotency_key}"}),
+        client.get(changelist, {"q": f"arg:0={outcome.idempotency_key}"}),
+        client.get(changelist, {"periodic": outcome.queue, "owner": outcome.queue}),
         client.get(reverse("admin:tasks_app_outcome_change", args=[outcome.pk])),
         client.get(reverse("admin:tasks_app_outcome_history", args=[outcome.pk])),
+        *traces(client, outcome),
         client.get(reverse("admin:index")),
+        client.get(reverse("admin:tasks_app_queues")),
+        client.post(
+            reverse("admin:tasks_app_queues"),
+            {"act": "pause", "queue": outcome.queue, "reason": outcome.reason},
+            follow=True,
+        ),
+        client.get(reverse("admin:tasks_app_failures")),
+        client.get(reverse("admin:tasks_app_failure", args=[FINGERPRINT])),
+        *console(client, outcome),
+        *periodic(client, outcome),
     ]
     assert {answer.status_code for answer in answers} == {200}
-    return [answer.content.decode() for answer in answers]
+    bar = Template("{% load tasks_app %}{% task_progress outcome %}")
+    drawn = bar.render(Context({"outcome": outcome}))
+    return [*(answer.content.decode() for answer in answers), drawn]
+
+
+def console(client: Client, outcome: Outcome) -> list[Any]:
+    """Return the console's pages, with the text wherever a process, a task or a queue is named."""
+    text = outcome.reason
+    for model in (Heartbeat, Deploy, Rollup, Stock):
+        model.objects.all().delete()
+    about = {"host": text, "pid": text, "pool": text, "concurrency": text, "queues": [text]}
+    Heartbeat.objects.create(
+        name=text, kind="worker", version=text, about_json=json.dumps({**about, "memory": 1})
+    )
+    Deploy.objects.create(version=text)
+    Stock.objects.create(
+        pk=stock.ROW,
+        taken_at=timezone.now(),
+        recent_json=json.dumps(
+            {
+                "depth": {text: 1},
+                "finished": {stock.key(outcome.task_name.replace("\n", " "), "failed"): 1},
+            }
+        ),
+    )
+    now = timezone.now()
+    running = Outcome(
+        task_name=outcome.task_name, queue=text, worker=text, state="running", claimed_at=now
+    )
+    running.root_id, running.lease_until = running.id, now
+    running.save()
+    answers = [client.get(reverse(f"admin:tasks_app_{page}")) for page in ("dashboard", "workers")]
+    running.delete()
+    Stock.objects.all().delete()
+    return answers
+
+
+def periodic(client: Client, outcome: Outcome) -> list[Any]:
+    """Return the pages of a periodic job whose every text, and that of its slot, is the payload."""
+    payload, now = outcome.task_name, timezone.now()
+    for model in (PeriodicTask, Timer, Slot):
+        model.objects.all().delete()
+    every, _ = IntervalSchedule.objects.get_or_create(every=1, period="hours")
+    said = {**texts(PeriodicTask, payload), "args": "[]", "kwargs": "{}", "headers": "{}"}
+    entry = PeriodicTask.objects.create(**said, interval=every)
+    timer = {**texts(Timer, payload), "missed": "all", "overlap": "skip"}
+    timer["declared_json"] = json.dumps({payload: payload})
+    Timer.objects.update_or_create(pk=entry.pk, defaults=timer)
+    Slot.objects.create(
+        entry_id=entry.pk, slot_at=now, outcome_id=outcome.pk, **texts(Slot, payload)
+    )
+    job = reverse("admin:tasks_app_schedule", args=[entry.pk])
+    return [
+        client.get(reverse("admin:tasks_app_periodic")),
+        client.get(reverse("admin:tasks_app_periodic"), {"q": payload[:20]}),
+        client.get(reverse("admin:tasks_app_periodic"), {"q": f"nothing {payload}"}),
+        client.get(job),
+        client.get(job, {"since": payload, "until": payload}),
+    ]
+
+
+def traces(client: Client, outcome: Outcome) -> list[Any]:
+    """Answer for the pages that show a request and an object, whose texts are the payload, too."""
+    payload, request_id = outcome.task_name, "request-of-a-stranger"
+    # Equal lengths on every page: the marks of an axis are counted, too.
+    began = timezone.now()
+    ended = began + timedelta(seconds=1)
+    WebRequest.objects.all().delete()
+    WebRequest.objects.create(
+        request_id=request_id,
+        method=payload[:16],
+        route=payload[:255],
+        started_at=began,
+        finished_at=ended,
+    )
+    again = Outcome.objects.get(pk=outcome.pk)
+    again.pk = again.root_id = uuid7()
+    again.request_id, again.created_at, again.finished_at = request_id, began, ended
+    again.save(force_insert=True)
+    run = {"number": 1, "fence": 1, "state": "failed", "started_at": began, "finished_at": ended}
+    Attempt.objects.create(outcome=again, **run, **texts(Attempt, payload))
+    user = get_user_model().objects.get()
+    Subject.objects.create(outcome=again, model="auth.user", object_pk=str(user.pk))
+    subject = reverse("admin:tasks_app_subject", args=["auth.user", user.pk])
+    answers = [
+        client.get(reverse("admin:tasks_app_trace", args=[request_id])),
+        client.get(reverse("admin:tasks_app_traces")),
+        client.get(reverse("admin:tasks_app_traces"), {"request_id": f"? {payload}"}),
+        client.get(subject),
+    ]
+    again.delete()
+    return answers
 
 
 @pytest.mark.parametrize("name", PAYLOADS)
@@ -138,6 +297,7 @@ def test_no_text_makes_an_element_or_an_attribute(superuser, name):
     harmless = hostile(HARMLESS)
     expected = [Shape(page) for page in pages(superuser, harmless)]
     Outcome.objects.all().delete()
+    PausedQueue.objects.all().delete()
     found = [Shape(page) for page in pages(superuser, hostile(PAYLOADS[name]))]
     assert [shape.found for shape in found] == [shape.found for shape in expected]
     for shape in found:
@@ -169,7 +329,7 @@ def test_no_text_acts_on_a_terminal(name):
     ]
     record_shown = tasks("show", outcome.pk, "--arguments", "--json").output
     assert json.loads(record_shown)["worker"] == PAYLOADS[name][:255]
-    acted = [tasks(act, outcome.pk) for act in ("retry", "cancel")]
+    acted = [tasks(act, outcome.pk) for act in ("retry", "discard", "cancel")]
     written = [listed, shown, record_shown, tasks("list", "--json").output]
     assert not unsafe("".join([*written, *(typed.output + typed.errors for typed in acted)]))
 
@@ -233,6 +393,7 @@ VALUES = [
 #: Parameters of a list that it knows, that Django knows, and that somebody may try.
 PARAMETERS = [
     *("q", "o", "p", "e", "all", "state", "task", "queue", "request_id", "_popup", "_to_field"),
+    *("periodic", "age", "duration", "owner", "before"),
     *(
         "_facets",
         "_changelist_filters",

@@ -2,14 +2,18 @@
 Users × permissions × actions, on every page that the admin of a project with this app has.
 
 The tables say who may do what. The tests enumerate what is there (models, actions, addresses) and
-fail where the tables do not name it, so that nothing is opened by accident.
+fail where the tables do not name it, so that nothing is opened by accident. A page or an act of the
+console is a row of `CONSOLE`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import import_module
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.apps import apps
@@ -20,11 +24,17 @@ from django.contrib.auth.models import Permission
 from django.test import Client, RequestFactory, override_settings
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django_celery_beat.admin import PeriodicTaskAdmin
-from django_celery_beat.models import PeriodicTask
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from example_project.dispatch.models import Job
+from tasks_app import bulk_actions, context, queues
+from tasks_app.acts import ACTS
+from tasks_app.admin.console import PAGES
+from tasks_app.admin.pages import Page
 from tasks_app.integrations.beat import CheckedPeriodicTaskAdmin, replace_unchecked
-from tasks_app.models import Outcome
+from tasks_app.models import BulkAction, Cause, Outcome, PausedQueue, Slot, Timer
+from tasks_app.selection import Selection
+from tasks_app.selection_texts import as_json
 from tests.integration.command_line import failed
 from tests.security.rows import make
 from tests.testapp import tasks
@@ -35,7 +45,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The default scheme will be changed"),
 ]
 
-OK, FOUND, UNAUTHORIZED, FORBIDDEN, MISSING, WRONG_METHOD = 200, 302, 401, 403, 404, 405
+OK, ACCEPTED, FOUND = 200, 202, 302
+UNAUTHORIZED, FORBIDDEN, MISSING, WRONG_METHOD = 401, 403, 404, 405
 
 
 @dataclass(frozen=True)
@@ -97,11 +108,8 @@ MODELS = {
         add=None,
         change=None,
         delete=None,
-        actions={
-            "run_now": "tasks_app.retry_outcome",
-            "cancel": "tasks_app.cancel_outcome",
-            "replay": "tasks_app.replay_outcome",
-        },
+        actions={name: act.permission for name, act in ACTS.items()},
+        more_addresses=frozenset(f"tasks_app_{page.name}" for page in PAGES),
     ),
 }
 
@@ -144,6 +152,14 @@ MONITORS = {
         ),
         UNAUTHORIZED,
     ),
+}
+
+#: Pages for who waits for an outcome → the permissions that open them to those who neither own it
+#: nor bring a token. To everybody else there is no such outcome.
+WAITERS = {
+    "tasks_app:status": {"tasks_app.view_outcome"},
+    "tasks_app:events": {"tasks_app.view_outcome"},
+    "tasks_app:cancel": {"tasks_app.cancel_outcome"},
 }
 
 #: Ids that no page shows. Django itself answers a text for a number with an error.
@@ -263,7 +279,8 @@ def address(label: str, page: str, row: Any = None) -> str:
 def press(client: Client, label: str, action: str, *ids: Any) -> Any:
     """Send the list's form with some rows ticked, as the list does or by hand."""
     form = {"action": action, "_selected_action": [str(each) for each in ids], "index": "0"}
-    return client.post(address(label, "changelist"), {**form, "post": "yes"})
+    yes = {"post": "yes", "to_priority": "9"}
+    return client.post(address(label, "changelist"), {**form, **yes})
 
 
 def target(label: str, action: str) -> Any:
@@ -277,9 +294,10 @@ def model_of(label: str) -> Any:
 
 def snapshot(label: str) -> list[Any]:
     """Return every row that a request could have changed, enqueued or logged."""
+    models = {model_of(label), LogEntry, *apps.get_app_config("tasks_app").get_models()}
     return [
         list(model._base_manager.order_by("pk").values())
-        for model in (model_of(label), Outcome, LogEntry)
+        for model in sorted(models, key=lambda model: model._meta.label)
     ]
 
 
@@ -352,6 +370,248 @@ def test_no_other_request_acts(label):
     assert snapshot(label) == before
 
 
+def somebody(rights: frozenset[str]) -> Any:
+    """Return a user of the staff with these permissions of this app, or a superuser."""
+    user = get_user_model().objects.create_user(
+        f"user {get_user_model().objects.count()}", is_staff=True, is_superuser=rights == ALL
+    )
+    names = {right.partition(".")[2] for right in rights - ALL}
+    held = Permission.objects.filter(content_type__app_label="tasks_app", codename__in=names)
+    assert len(held) == len(names)
+    user.user_permissions.set(held)
+    return user
+
+
+#: Stands for every permission there is: a superuser.
+ALL = frozenset({"*"})
+VIEW = "tasks_app.view_outcome"
+ACTING = frozenset(act.permission for act in ACTS.values())
+ALL_RIGHTS = frozenset(f"tasks_app.{codename}" for codename, _ in Outcome._meta.permissions) | {
+    VIEW
+}
+
+#: Kinds of users of the console, by their permissions; None: nobody is logged in.
+KINDS: dict[str, frozenset[str] | None] = {
+    "anonymous": None,
+    "staff without rights": frozenset(),
+    "view-only": frozenset({VIEW}),
+    "operator": ACTING | {VIEW},
+    "superuser": ALL,
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """
+    A request to the console, and what it takes to be heard.
+
+    Attributes:
+        page: Name of its address, with its namespace.
+        args: Makes what the address needs, and returns it.
+        query: What follows the address.
+        form: Makes what is acted on, and returns what is posted; None for a GET.
+        rights: Permissions that are needed, all of them.
+        refusal: What those get who lack one.
+        door: What those get who are not logged in; None: they are sent to log in.
+    """
+
+    page: str
+    args: Callable[[], list[Any]] = list
+    query: str = ""
+    form: Callable[[], dict[str, Any]] | None = None
+    rights: frozenset[str] = frozenset({VIEW})
+    refusal: int = FORBIDDEN
+    door: int | None = None
+
+    def send(self, client: Client) -> Any:
+        """Send it to something new."""
+        args = self.args()
+        form = None if self.form is None else self.form()
+        page = f"{reverse(self.page, args=args)}{self.query}"
+        return page, form, (client.get(page) if form is None else client.post(page, form))
+
+    def is_heard(self, rights: frozenset[str] | None) -> bool:
+        return rights is not None and (rights == ALL or self.rights <= rights)
+
+
+def bulk_action() -> BulkAction:
+    """Return a bulk action that a superuser asked for."""
+    failed(tasks.add.enqueue(1, 2))
+    return bulk_actions.start(somebody(ALL), "replay", Selection())
+
+
+def ticked(name: str) -> dict[str, Any]:
+    """Return the list's form with one outcome ticked, as somebody sends it who does not ask."""
+    row = target("tasks_app.outcome", name)
+    return {
+        "action": name,
+        "_selected_action": [str(row.pk)],
+        "index": "0",
+        "post": "yes",
+        "to_priority": "9",
+    }
+
+
+def everything(name: str) -> dict[str, Any]:
+    """Return the form that acts on everything."""
+    row = target("tasks_app.outcome", name)
+    return {
+        "action": name,
+        "post": "yes",
+        "selection": as_json(Selection()),
+        "last_id": row.pk,
+        "total": Outcome.objects.count(),
+        "to_priority": "9",
+    }
+
+
+def kind_of_failure() -> str:
+    """Return the fingerprint of a failure that there is."""
+    outcome = failed(tasks.add.enqueue(1, 2))
+    return Cause.objects.get(pk=outcome.pk).fingerprint
+
+
+def traced() -> str:
+    """Return the id of a request that enqueued something."""
+    request_id = context.new_request_id()
+    with context.working_for(request_id, None):
+        make(Outcome)
+    return request_id
+
+
+def queue_to(act: str) -> dict[str, Any]:
+    """Return the form that pauses a queue which works, or resumes one that is paused."""
+    queues.resume("mail")
+    if act == "resume":
+        queues.pause("mail")
+    return {"act": act, "queue": "mail"}
+
+
+def job_that(stands: str) -> list[Any]:
+    """Return the key of a new periodic job of each hour that is enabled, or paused."""
+    job = make(PeriodicTask)
+    hourly, _ = IntervalSchedule.objects.get_or_create(every=1, period="hours")
+    rows = PeriodicTask.objects.filter(pk=job.pk)
+    rows.update(interval=hourly, enabled=stands == "is enabled")
+    return [job.pk]
+
+
+PAUSING = frozenset({VIEW, "tasks_app.pause_queue"})
+
+#: Every page and every act of the console: a row for each way to ask for it.
+CONSOLE: dict[str, Row] = {
+    "bulk actions": Row("admin:tasks_app_bulk"),
+    "what may be done": Row("admin:tasks_app_bulk_confirm"),
+    "one bulk action": Row("admin:tasks_app_bulk_action", args=lambda: [bulk_action().pk]),
+    "dashboard": Row("admin:tasks_app_dashboard"),
+    "workers": Row("admin:tasks_app_workers"),
+    "failures": Row("admin:tasks_app_failures"),
+    "one kind of failure": Row("admin:tasks_app_failure", args=lambda: [kind_of_failure()]),
+    "traces": Row("admin:tasks_app_traces"),
+    "the trace of a request": Row("admin:tasks_app_trace", args=lambda: [traced()]),
+    "outcomes about an object": Row("admin:tasks_app_subject", args=lambda: ["auth.user", "1"]),
+    "periodic jobs": Row("admin:tasks_app_periodic"),
+    "a periodic job": Row("admin:tasks_app_schedule", args=lambda: [make(PeriodicTask).pk]),
+    "run a periodic job": Row(
+        "admin:tasks_app_schedule",
+        args=partial(job_that, "is enabled"),
+        form=lambda: {"act": "run_now"},
+        rights=frozenset({VIEW, "tasks_app.enqueue_outcome"}),
+    ),
+    "pause a periodic job": Row(
+        "admin:tasks_app_schedule",
+        args=partial(job_that, "is enabled"),
+        form=lambda: {"act": "pause"},
+        rights=frozenset({VIEW, "tasks_app.pause_schedule"}),
+    ),
+    "resume a periodic job": Row(
+        "admin:tasks_app_schedule",
+        args=partial(job_that, "is paused"),
+        form=lambda: {"act": "resume"},
+        rights=frozenset({VIEW, "tasks_app.pause_schedule"}),
+    ),
+    "backfill a periodic job": Row(
+        "admin:tasks_app_schedule",
+        args=partial(job_that, "is enabled"),
+        form=lambda: {"act": "backfill", "since": "2026-01-01T00:00", "until": "2026-01-02T00:00"},
+        rights=frozenset({VIEW, "tasks_app.backfill_schedule"}),
+    ),
+    "queues": Row("admin:tasks_app_queues"),
+    "pause a queue": Row("admin:tasks_app_queues", form=partial(queue_to, "pause"), rights=PAUSING),
+    "resume it": Row("admin:tasks_app_queues", form=partial(queue_to, "resume"), rights=PAUSING),
+    "abort it": Row(
+        "admin:tasks_app_bulk_action",
+        args=lambda: [bulk_action().pk],
+        form=dict,
+        rights=frozenset({VIEW, "tasks_app.replay_outcome"}),
+    ),
+}
+for name, act in ACTS.items():
+    needed = frozenset({VIEW, act.permission})
+    CONSOLE |= {
+        f"{name}: is asked": Row(
+            "admin:tasks_app_bulk_confirm", query=f"?action={name}", rights=needed
+        ),
+        f"{name}: what is ticked": Row(
+            "admin:tasks_app_bulk_confirm", form=partial(ticked, name), rights=needed
+        ),
+        f"{name}: everything": Row(
+            "admin:tasks_app_bulk_confirm", form=partial(everything, name), rights=needed
+        ),
+    }
+
+
+def what_acts_change() -> list[Any]:
+    """Return every row that an act of the console could have changed."""
+    tables = (Outcome, BulkAction, PausedQueue, PeriodicTask, Slot, Timer, LogEntry)
+    return [list(model._base_manager.order_by("pk").values()) for model in tables]
+
+
+@pytest.mark.parametrize("label", CONSOLE)
+def test_who_is_heard_in_the_console(label):
+    """Each kind of user × each page and act: a refusal changes nothing, an act has its history."""
+    row = CONSOLE[label]
+    missing = {f"all but {right}": (ALL_RIGHTS - {right}) for right in row.rights}
+    for kind, rights in {**KINDS, **missing}.items():
+        client = Client()
+        user = None if rights is None else somebody(rights)
+        if user is not None:
+            client.force_login(user)
+        page, form, response = row.send(client)
+        if user is None and row.door is None:
+            assert response.headers.get("Location", "").startswith("/admin/login/"), kind
+        elif not row.is_heard(rights):
+            assert response.status_code == (row.refusal if user else row.door), kind
+        else:
+            assert response.status_code in {OK, FOUND}, kind
+        acted = LogEntry.objects.filter(user=user).exists() if user else False
+        assert acted == (row.is_heard(rights) and form is not None), kind
+        if not acted:
+            before = what_acts_change()
+            client.get(page) if form is None else client.post(page, form)
+            assert what_acts_change() == before, kind
+
+
+@pytest.mark.parametrize("label", [label for label, row in CONSOLE.items() if row.form])
+def test_another_sites_form_is_not_heard_in_the_console(label):
+    """Not even from a superuser."""
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(somebody(ALL))
+    page, form, response = CONSOLE[label].send(client)
+    before = what_acts_change()
+    assert response.status_code == FORBIDDEN
+    assert client.post(page, form).status_code == FORBIDDEN
+    assert what_acts_change() == before
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_page_of_the_console_is_in_the_table(page):
+    """A page has a row for looking, and one for each that acts."""
+    rows = [row for row in CONSOLE.values() if row.page == f"admin:tasks_app_{page.name}"]
+    assert any(row.form is None for row in rows)
+    assert any(row.form for row in rows) == (page.post is not Page.post)
+
+
 def test_each_model_of_the_admin_is_in_the_table():
     """A model that somebody registers is not open before somebody has said for whom."""
     assert {model._meta.label_lower for model in admin.site._registry} == set(MODELS)
@@ -396,7 +656,9 @@ def test_each_address_of_the_site_itself_is_in_the_table():
 def test_each_address_of_the_projects_is_in_the_table(urlconf):
     """Nothing is served beside the admin but what the table names."""
     found = {name for name in addresses(get_resolver(urlconf)) if not name.startswith("admin:")}
-    assert found == set(MONITORS) | (OPEN_PAGES if urlconf.startswith("example") else set())
+    own = {row.page for row in CONSOLE.values() if not row.page.startswith("admin:")}
+    example = OPEN_PAGES if urlconf.startswith("example") else set()
+    assert found == {*MONITORS, *WAITERS} | own | example
 
 
 @pytest.mark.parametrize("name", MONITORS)
@@ -417,6 +679,35 @@ def test_who_may_see_the_pages_for_monitors(name, settings):
         seen[who] = Client().get(reverse(name), headers={"Authorization": header}).status_code
     assert seen == dict.fromkeys(seen, OK) | MONITORS[name]
     assert Client().post(reverse(name)).status_code == WRONG_METHOD
+
+
+@pytest.mark.parametrize(
+    "visitor",
+    [
+        *strangers("tasks_app.outcome"),
+        *holders("tasks_app.outcome"),
+        Visitor("tasks_app.outcome", "owner"),
+        Visitor("tasks_app.outcome", "superuser"),
+    ],
+    ids=str,
+)
+def test_who_may_see_the_pages_for_who_waits(visitor):
+    """Staff or not: its owner, whom a permission lets in, and for all others there is nothing."""
+    row, client = make(Outcome), log_in(visitor)
+    if visitor.name == "owner":
+        Outcome.objects.update(owner=get_user_model().objects.get())
+    before = snapshot("tasks_app.outcome")
+    for name, rights in WAITERS.items():
+        has_all = visitor.name in {"owner", "superuser", "member with every right"}
+        method = client.post if name.endswith("cancel") else client.get
+        answer = method(reverse(name, args=[row.pk]))
+        missing = method(reverse(name, args=[uuid4()]))
+        assert missing.status_code == MISSING
+        if has_all or rights & visitor.rights:
+            assert answer.status_code in {OK, ACCEPTED}
+            continue
+        assert (answer.status_code, answer.content) == (MISSING, missing.content)
+        assert snapshot("tasks_app.outcome") == before
 
 
 def test_without_a_token_none_opens_the_metrics():

@@ -13,15 +13,21 @@ from typing import Any, assert_type
 from uuid import UUID
 
 from celery.result import AsyncResult
+from django.http import HttpRequest, HttpResponse
 
 from tasks_app import (
     Discard,
     Retry,
     RetryPolicy,
     Snooze,
+    accepted,
     current,
+    every,
     own_request_id,
+    periodic,
     request_id,
+    status_token,
+    status_url,
     task,
 )
 from tasks_app.exceptions import (
@@ -34,6 +40,7 @@ from tasks_app.exceptions import (
     TasksAppError,
 )
 from tasks_app.models import Attempt, Outcome, Progress
+from tasks_app.periodic import Missed, Overlap, solar
 
 
 def charge_card(order_id: int, *, card_token: str = "") -> str:
@@ -50,6 +57,7 @@ charge = task(
     queue="payments",
     priority=5,
     redact=["card_token"],
+    about="shop.order:{order_id}",
     atomic=True,
 )
 
@@ -77,10 +85,21 @@ def count(words: list[str]) -> int:
     return len(words)
 
 
+@periodic("*/5 * * * *", tz="Europe/Berlin", missed=Missed.all(max=5), overlap=Overlap.SKIP)
+@every(hours=1, jitter=30, missed="skip", name="hourly", args=[1])
+@periodic(solar("sunset", 52.5, 13.4), name="at sunset")
+@task
+def check(order_id: int) -> str:
+    """A task stays what it was when it runs by itself."""
+    return str(order_id)
+
+
 def calls() -> None:
     """A task is called like its helper, and each way in checks the arguments."""
     assert_type(charge(7, card_token="x"), str)
     assert_type(charge.helper(7), str)
+    assert_type(check.enqueue(7), Outcome)
+    periodic(None)  # type: ignore[arg-type]
     assert_type(count(["a"]), int)
     assert_type(charge.enqueue(7, card_token="x"), Outcome)
     assert_type(charge.enqueue_many([(7,), {"order_id": 8}]), list[UUID])
@@ -96,6 +115,7 @@ def calls_with_options(due: datetime) -> None:
     """`using` keeps the helper's signature."""
     chosen = charge.using(queue="slow", priority=1, run_after=due, expires=60)
     assert_type(chosen.enqueue(7), Outcome)
+    assert_type(chosen.using(about=["shop.order:7"]).enqueue(7), Outcome)
     assert_type(chosen.using(idempotency_key="mine").enqueue_many([(7,)]), list[UUID])
     chosen.enqueue("7")  # type: ignore[arg-type]
 
@@ -129,7 +149,17 @@ def outcomes(outcome: Outcome) -> None:
     assert_type(outcome.cancel(by="me", reason="not wanted"), bool)
     assert_type(outcome.replay(), Outcome)
     assert_type(outcome.run_now(), bool)
+    assert_type(outcome.discard(by="me", reason="why"), bool)
+    assert_type(outcome.move(queue="slow", priority=2), bool)
     assert_type(outcome.replay_of, Outcome | None)
+
+
+def status(outcome: Outcome, request: HttpRequest) -> HttpResponse:
+    """Who waits for an outcome is told where to look, and is given a token for it."""
+    token = status_token(outcome, may_cancel=True, max_age=timedelta(hours=1))
+    assert_type(token, str)
+    assert_type(status_url(outcome.id, token), str)
+    return accepted(outcome, request, token=token, retry_after=5)
 
 
 def attempts(attempt: Attempt) -> None:

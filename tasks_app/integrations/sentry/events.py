@@ -206,7 +206,9 @@ def _tell_failed(outcome: Outcome, error: BaseException | None = None, **kwargs:
         return
     run = running()
     if run is None or run.outcome is not outcome:
-        _capture(outcome, outcome.finish_fence)
+        # What somebody discarded before it ran is no error.
+        if outcome.finish_fence is not None or outcome.reason != Reason.DISCARDED:
+            _capture(outcome, outcome.finish_fence)
         return
     _told.set(_reference(error))
     if run not in _settled:

@@ -15,7 +15,20 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 from django.utils.connection import ConnectionDoesNotExist
 
-from tasks_app.commands import cancel, doctor, listing, loglevel, prune, relay, retry, show
+from tasks_app.commands import (
+    cancel,
+    discard,
+    doctor,
+    listing,
+    loglevel,
+    move,
+    pause,
+    prune,
+    relay,
+    resume,
+    retry,
+    show,
+)
 from tasks_app.commands.celery_command import CeleryCommand, beat, flower, worker
 from tasks_app.exceptions import TasksAppError
 from tasks_app.trouble import explain
@@ -43,7 +56,11 @@ SUB_COMMANDS: Mapping[str, SubCommand] = {
     "show": show,
     "retry": retry,
     "cancel": cancel,
+    "discard": discard,
+    "move": move,
     "prune": prune,
+    "pause": pause,
+    "resume": resume,
     "loglevel": loglevel,
 }
 

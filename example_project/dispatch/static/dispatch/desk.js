@@ -55,13 +55,13 @@ function fill(name, items) {
   list.replaceChildren(...children);
 }
 
-function fillTotals(totals) {
-  const entries = Object.entries(totals).map(([label, count]) => {
+function fillCounts(name, counts) {
+  const entries = Object.entries(counts).map(([label, count]) => {
     const entry = element("div", null);
     entry.append(element("dt", label), element("dd", grouped(count)));
     return entry;
   });
-  main.querySelector('[data-list="totals"]').replaceChildren(...entries);
+  if (entries.length) main.querySelector(`[data-list="${name}"]`).replaceChildren(...entries);
 }
 
 function outcomesUrl(filters) {
@@ -69,14 +69,17 @@ function outcomesUrl(filters) {
 }
 
 function show(board) {
+  fillCounts("shift", board.shift.slots);
+  main.querySelector('[data-text="shift-last"]').textContent = board.shift.last || "none yet";
   if (!board.job) return;
   const { id, source, stage, request_id } = board.job;
+  if (main.dataset.job !== String(id)) {
+    location.reload(); // another job has begun, and its bar is the server's to draw
+    return;
+  }
   const line = main.querySelector('[data-text="stage"]');
   const text = `Job ${id}, ${source}: ${stage}`;
   if (line.textContent !== text) line.textContent = text;
-  const progress = main.querySelector("[data-progress]");
-  progress.max = Math.max(board.all, 1);
-  progress.value = board.done;
   for (const [state, count] of Object.entries(board.states)) {
     main.querySelector(`[data-state="${state}"]`).textContent = grouped(count);
     main.querySelector(`[data-link="${state}"]`).href = outcomesUrl({ request_id, state });
@@ -84,7 +87,7 @@ function show(board) {
   const request = main.querySelector("[data-request]");
   request.hidden = false;
   Object.assign(request.querySelector("a"), { textContent: request_id, href: outcomesUrl({ request_id }) });
-  fillTotals(board.totals);
+  fillCounts("totals", board.totals);
   for (const name of Object.keys(draw)) fill(name, board[name]);
 }
 

@@ -1,7 +1,5 @@
 """
-The tables: outcomes, their attempts, idempotency keys and chords.
-
-An `Outcome` is one row per call, an `Attempt` one row per ended run.
+The outcome: one row per call, from the moment it was enqueued.
 
 Fields, constraints and reading live here. State is written by `outcomes.py` alone; database
 constraints refuse the combinations that no path may leave behind.
@@ -10,7 +8,7 @@ constraints refuse the combinations that no path may leave behind.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
@@ -22,7 +20,8 @@ from tasks_app import arguments
 from tasks_app.clock import DatabaseNow
 from tasks_app.conf import conf
 from tasks_app.exceptions import TaskCancelled, TaskFailed
-from tasks_app.options import DEFAULT_PRIORITY
+from tasks_app.models.records import RecordManager
+from tasks_app.options import DEFAULT_PRIORITY, read_priority, read_queue
 from tasks_app.redaction import guarded_arguments, mask_arguments
 from tasks_app.states import FINAL, State
 from tasks_app.uuid7 import uuid7
@@ -30,8 +29,6 @@ from tasks_app.uuid7 import uuid7
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
-
-Record = TypeVar("Record", bound=models.Model)
 
 #: Seconds between two looks of `Outcome.get()`: the first, and the longest.
 FIRST_LOOK, LONGEST_LOOK = 0.005, 0.25
@@ -51,6 +48,8 @@ class Acts:
     cancel: Callable[[Outcome, Any, str], bool]
     replay: Callable[[Outcome, Any], Outcome]
     run_now: Callable[[UUID], bool]
+    discard: Callable[[Outcome, Any, str], bool]
+    move: Callable[[UUID, str | None, int | None], bool]
 
 
 acts = Acts()
@@ -78,13 +77,6 @@ class OutcomeQuerySet(models.QuerySet["Outcome"]):
         """
         is_child = Case(When(pk=F("root_id"), then=0), default=1)
         return self.filter(request_id=request_id).order_by("created_at", is_child, "id")
-
-
-class RecordManager(models.Manager[Record]):
-    """Reads and writes the database named by `TASKS_APP["DATABASE"]`."""
-
-    def get_queryset(self) -> models.QuerySet[Record]:
-        return super().get_queryset().using(conf.DATABASE)
 
 
 #: `Outcome.objects`.
@@ -211,6 +203,11 @@ class Outcome(models.Model):
             ("retry_outcome", "Can run a waiting outcome now"),
             ("cancel_outcome", "Can cancel an outcome"),
             ("replay_outcome", "Can replay an outcome"),
+            ("discard_outcome", "Can discard a waiting outcome"),
+            ("move_outcome", "Can change queue and priority of a waiting outcome"),
+            ("pause_queue", "Can pause and resume a queue"),
+            ("pause_schedule", "Can pause and resume a schedule"),
+            ("backfill_schedule", "Can run a schedule now and for past slots"),
             ("view_outcome_arguments", "Can see arguments and results"),
             ("enqueue_outcome", "Can enqueue a task by hand"),
         )
@@ -330,6 +327,25 @@ class Outcome(models.Model):
         self.refresh()
         return is_due
 
+    def discard(self, by: Any = None, reason: str = "") -> bool:
+        """Give up a pending outcome: it fails as `discarded`; False if it is not pending."""
+        return acts.discard(self, by, reason)
+
+    def move(self, queue: str | None = None, priority: int | None = None) -> bool:
+        """
+        Give a pending outcome another queue or priority; False if it is not pending.
+
+        Raises:
+            ConfigurationError: that is no queue's name, or no priority.
+        """
+        is_moved = acts.move(
+            self.id,
+            None if queue is None else read_queue("queue", queue),
+            None if priority is None else read_priority("priority", priority),
+        )
+        self.refresh()
+        return is_moved
+
     def _value(self) -> Any:
         if self.state == State.SUCCEEDED:
             return self.result
@@ -349,122 +365,6 @@ def _seconds(timeout: float | timedelta | None) -> float | None:
     if timeout is None or isinstance(timeout, int | float):
         return timeout
     return timeout.total_seconds()
-
-
-class Attempt(models.Model):
-    """
-    One ended run of an outcome, written by whoever ended it, in the same transaction.
-
-    The run in progress is told by the outcome itself (`worker`, `claimed_at`, `attempt`).
-    """
-
-    #: No database constraint: its check would take a shared lock on the outcome's row, which on
-    #: MariaDB fights with the renewal.
-    outcome = models.ForeignKey(
-        Outcome, on_delete=models.CASCADE, related_name="attempts", db_constraint=False
-    )
-    #: The outcome's `attempt` during this run; a snoozed or released run shares it with the next.
-    number = models.PositiveIntegerField()
-    fence = models.BigIntegerField()
-    state = models.CharField(max_length=16)
-    worker = models.CharField(max_length=255)
-    #: Since when it could have begun; null where older code has written it.
-    due_at = models.DateTimeField(null=True)
-    started_at = models.DateTimeField()
-    finished_at = models.DateTimeField(db_default=DatabaseNow())
-    #: Dotted path of the exception's class; empty where none was raised.
-    error_type = models.CharField(max_length=255, default="", blank=True)
-    error = models.TextField(default="", blank=True)
-    traceback = models.TextField(default="", blank=True)
-    #: The event that tells of this attempt's error; empty where none was sent.
-    sentry_event_id = models.CharField(max_length=32, default="", blank=True)
-    #: The last lines that were logged during the run, scrubbed and bounded.
-    log = models.TextField(default="", db_default="", blank=True)
-
-    objects = RecordManager()
-
-    class Meta:
-        ordering = ("fence",)
-        constraints = (
-            models.UniqueConstraint(fields=["outcome", "fence"], name="tasks_attempt_once"),
-        )
-
-    def __str__(self) -> str:
-        return f"attempt {self.number} of {self.outcome_id}: {self.state}"
-
-
-class IdempotencyKey(models.Model):
-    """
-    Which outcome a task's key stands for.
-
-    The key is free again once its outcome is gone, or finished `IDEMPOTENCY_TTL` ago: that is
-    read from the outcome, not stored.
-    """
-
-    #: SHA-256 of task name and key, hexadecimal.
-    scope = models.CharField(max_length=64, primary_key=True)
-    #: SHA-256 of the arguments, hexadecimal.
-    arguments = models.CharField(max_length=64)
-    outcome_id = models.UUIDField(db_index=True)
-
-    objects = RecordManager()
-
-    def __str__(self) -> str:
-        return f"{self.scope} → {self.outcome_id}"
-
-
-class Chord(models.Model):
-    """A callback that waits for every member of a group."""
-
-    #: The group's id.
-    id = models.CharField(max_length=64, primary_key=True)
-    size = models.PositiveIntegerField()
-    #: Members that succeeded so far; replayed ones count again, so the last look counts places.
-    succeeded = models.PositiveIntegerField(default=0)
-    #: The callback, as Celery's signature in JSON text.
-    body_json = models.TextField()
-    #: When the callback was enqueued or given up; null while it waits.
-    finished_at = models.DateTimeField(null=True)
-
-    objects = RecordManager()
-
-    def __str__(self) -> str:
-        return f"chord {self.id}: {self.succeeded} of {self.size}"
-
-
-class Stock(models.Model):
-    """What was counted for the metrics: one row, written by `stock.py` alone."""
-
-    id = models.PositiveSmallIntegerField(primary_key=True)
-    #: Whoever counts next begins no earlier.
-    next_at = models.DateTimeField(db_default=DatabaseNow())
-    #: When the last count began; null before the first one.
-    taken_at = models.DateTimeField(null=True)
-    #: `totals_json` has the outcomes that finished up to here, and the attempts with these ids.
-    counted_until = models.DateTimeField(null=True)
-    attempts_until = models.BigIntegerField(default=0)
-    #: Counts as JSON text: what is settled, and what may still change.
-    totals_json = models.TextField(default="{}")
-    recent_json = models.TextField(default="{}")
-
-    objects = RecordManager()
-
-    def __str__(self) -> str:
-        return f"stock of {self.taken_at}"
-
-
-class Heartbeat(models.Model):
-    """A long-running process, and when it last said that it lives."""
-
-    name = models.CharField(max_length=255, primary_key=True)
-    #: `worker`, `relay` or `beat`.
-    kind = models.CharField(max_length=16)
-    seen_at = models.DateTimeField(db_default=DatabaseNow(), db_index=True)
-
-    objects = RecordManager()
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.name}"
 
 
 def outcome_uuid(value: Any) -> UUID | None:

@@ -1,0 +1,1 @@
+"""Schedules whose slots are decided once: leaders, slots, beats that are killed."""
