@@ -17,7 +17,7 @@ from tasks_app.broker import Publisher
 from tasks_app.models import Outcome
 from tasks_app.states import FINAL
 from tests.installation import PATIENCE, Installation, MainWorker, in_state
-from tests.processes import ROOT, Process, start_command
+from tests.processes import ROOT, Process, launch, start_command
 from tests.project import app
 from tests.testapp import tasks
 from tests.testapp.models import Effect
@@ -79,6 +79,12 @@ class Case:
         return start_command(
             self.installation.folder, "tasks", *words, name=named, environment=variables
         )
+
+    def beat(self, name: str = "beat", **environment: str) -> Process:
+        """Start `celery beat` with the app's scheduler."""
+        variables = {**self.installation.environment(), **environment}
+        command = ["celery", "-A", "tests.project", "beat", "--loglevel", "INFO"]
+        return launch(self.installation.folder, f"{name}-{self.key}", command, variables)
 
     def client(self, lines: str, **environment: str) -> Client:
         """Run lines of a project's code to their end, in a process that is no worker."""

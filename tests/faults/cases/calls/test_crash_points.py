@@ -8,6 +8,7 @@ the tests make that time pass, and take the relay's and the rescuer's looks in t
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -17,17 +18,20 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from django_celery_beat.models import PeriodicTask
 
 from tasks_app import rescue
 from tasks_app.crash_points import POINTS
 from tasks_app.leases import process_of
-from tasks_app.models import Attempt, Outcome
+from tasks_app.models import Attempt, Outcome, Slot
 from tasks_app.relay import Relay
 from tests import by_hand, trail
 from tests.faults.cases.calls.conftest import Case
 from tests.installation import PATIENCE, Installation, in_state
 from tests.integration.command_line import ago, claimed, rewritten, succeeded
 from tests.integration.command_line import tasks as command
+from tests.periodic.beats import HOUR, come_due, decided, depose, entry, every, timer_of
+from tests.periodic.beats import beat as next_beat
 from tests.processes import Process
 from tests.project import app
 from tests.servers.server import free_port
@@ -282,6 +286,29 @@ def pruner(stage: Stage, point: str) -> tuple[Outcome, int]:
     return stage.enqueue(), 0
 
 
+def beat(stage: Stage, point: str) -> tuple[Outcome, int]:
+    """A beat fires a slot; whether or not it was decided, the next beat leaves it decided once."""
+    row = entry(
+        f"record for {stage.case.key}",
+        interval=every(hours=1),
+        task=tasks.record.name,
+        args=json.dumps([stage.case.key]),
+        queue=stage.worker.queue,
+    )
+    slot_at = come_due(row, timer_of(row).next_at - HOUR)
+    with stage.case.beat(TASKS_APP_CRASH=f"{point}:kill") as process:
+        assert process.process.wait(PATIENCE) == -signal.SIGKILL, process.tail()
+        assert f"crash point {point}: kill" in process.output
+    assert len(decided(row)) == int(point == "slot.after_commit")
+    depose()
+    next_beat().tick()
+    slot = Slot.objects.get(entry_id=row.pk)
+    assert slot.slot_at == slot_at
+    outcome = Outcome.objects.get(pk=slot.outcome_id)
+    PeriodicTask.objects.all().delete()
+    return outcome, 0
+
+
 SCENES: Mapping[str, Callable[[Stage, str], tuple[Outcome, int]]] = {
     "enqueue.after_reserve": caller,
     "enqueue.after_insert": caller,
@@ -303,6 +330,8 @@ SCENES: Mapping[str, Callable[[Stage, str], tuple[Outcome, int]]] = {
     "rescue.after_commit": rescuer,
     "release.after": stopping_worker,
     "cancel.before_commit": canceller,
+    "slot.before_commit": beat,
+    "slot.after_commit": beat,
     "prune.after_batch": pruner,
 }
 
