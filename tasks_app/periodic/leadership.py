@@ -14,8 +14,8 @@ from datetime import timedelta
 from tasks_app.clock import DatabaseNow
 from tasks_app.models import Leadership
 
-#: How long a leader may be silent before another takes over.
-LEASE = timedelta(seconds=10)
+#: How long a leader may be silent before another takes over; within ten seconds, looks included.
+LEASE = timedelta(seconds=7)
 
 #: Seconds between two looks of a candidate, at least.
 SHORTEST = 0.05

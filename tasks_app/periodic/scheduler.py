@@ -26,7 +26,7 @@ from tasks_app.periodic.policies import Missed, Overlap, Policy, plan
 from tasks_app.periodic.sync import sync
 from tasks_app.periodic.upkeep import Upkeep
 from tasks_app.retry import RetryPolicy
-from tasks_app.transience import is_transient
+from tasks_app.transience import is_transient, pessimistic
 
 logger = logging.getLogger(__name__)
 
@@ -147,8 +147,10 @@ class Scheduler(DatabaseScheduler):  # type: ignore[misc]  # ships no types
             sync()
         except ConfigurationError as error:
             logger.error("beat goes on with the schedules as they are: %s", error)  # noqa: TRY400 - it says what and where
-        self.install_default_entries(self.schedule)
-        self.update_from_dict(self.app.conf.beat_schedule)
+        # They read before they write, and tell of what another writer did between as an error.
+        with pessimistic():
+            self.install_default_entries(self.schedule)
+            self.update_from_dict(self.app.conf.beat_schedule)
         self._is_ready = True
 
     def _notice_changes(self) -> None:
