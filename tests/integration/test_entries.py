@@ -173,7 +173,7 @@ def test_schedules_that_nobody_can_fire_are_told(caplog):
     PeriodicTask.objects.create(name="odd", task="any", interval=odd)
     assert list(enabled()) == []
     assert len(caplog.records) == 3
-    for entry in PeriodicTask.objects.all():
+    for entry in PeriodicTask.objects.filter(name__in=["61", "0", "odd"]):
         with pytest.raises(ConfigurationError, match="Correct the schedule"):
             timetable_of(entry)
 

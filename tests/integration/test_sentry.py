@@ -306,15 +306,15 @@ def test_a_trace_goes_on_from_the_request_to_the_task(ingest, declined):
 
 
 def due(name: str, task: str, queue: str, args: str) -> None:
-    """Make a schedule that has been due since yesterday."""
-    hourly, _ = IntervalSchedule.objects.get_or_create(every=1, period=IntervalSchedule.HOURS)
+    """Make a schedule that has been due for a while, and is not due again meanwhile."""
+    rarely, _ = IntervalSchedule.objects.get_or_create(every=1000, period=IntervalSchedule.DAYS)
     PeriodicTask.objects.create(
         name=name,
         task=task,
-        interval=hourly,
+        interval=rarely,
         queue=queue,
         args=args,
-        last_run_at=timezone.now() - timedelta(days=1),
+        last_run_at=timezone.now() - timedelta(days=1000),
     )
 
 
@@ -346,7 +346,7 @@ def test_each_slot_of_a_schedule_checks_in_and_out(site, ingest, queue, other, o
         for item in ingest.of("check_in")
         if item.payload["monitor_slug"] == f"{queue} good"
     )
-    assert config["schedule"] == {"type": "interval", "value": 1, "unit": "hour"}
+    assert config["schedule"] == {"type": "interval", "value": 1000, "unit": "day"}
 
 
 def test_the_transaction_of_a_request_has_its_id(site, ingest):

@@ -13,7 +13,10 @@ from tasks_app.models import Outcome, Slot, Timer
 from tasks_app.periodic import slots
 from tasks_app.periodic.slots import Decision, Planned
 from tests.periodic.beats import beat, come_due, decided, depose, entry, minutes_ago
-from tests.periodic.conftest import nothing_declared  # noqa: F401 - a fixture that all here use
+from tests.periodic.conftest import (  # noqa: F401 - fixtures that all here use
+    amid_a_minute,
+    nothing_declared,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

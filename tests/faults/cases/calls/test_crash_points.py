@@ -14,6 +14,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -30,8 +31,8 @@ from tests.faults.cases.calls.conftest import Case
 from tests.installation import PATIENCE, Installation, in_state
 from tests.integration.command_line import ago, claimed, rewritten, succeeded
 from tests.integration.command_line import tasks as command
-from tests.periodic.beats import HOUR, come_due, decided, depose, entry, every, timer_of
 from tests.periodic.beats import beat as next_beat
+from tests.periodic.beats import come_due, decided, depose, entry, every, timer_of
 from tests.processes import Process
 from tests.project import app
 from tests.servers.server import free_port
@@ -290,12 +291,12 @@ def beat(stage: Stage, point: str) -> tuple[Outcome, int]:
     """A beat fires a slot; whether or not it was decided, the next beat leaves it decided once."""
     row = entry(
         f"record for {stage.case.key}",
-        interval=every(hours=1),
+        interval=every(days=1000),
         task=tasks.record.name,
         args=json.dumps([stage.case.key]),
         queue=stage.worker.queue,
     )
-    slot_at = come_due(row, timer_of(row).next_at - HOUR)
+    slot_at = come_due(row, timer_of(row).next_at - timedelta(days=1000))
     with stage.case.beat(TASKS_APP_CRASH=f"{point}:kill") as process:
         assert process.process.wait(PATIENCE) == -signal.SIGKILL, process.tail()
         assert f"crash point {point}: kill" in process.output
