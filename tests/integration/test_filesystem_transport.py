@@ -86,7 +86,7 @@ def python(*command: str, folder: Path, **options: Any) -> Iterator[subprocess.P
         try:
             yield process
             process.terminate()
-            process.wait(SECONDS_TO_START)
+            process.wait(2 * SECONDS_TO_START)
         finally:
             process.kill()
 

@@ -10,7 +10,7 @@ from django.db.models import F
 
 from tasks_app.models import Leadership, Outcome, Slot, Timer
 from tasks_app.periodic import slots
-from tasks_app.periodic.leadership import Leader
+from tasks_app.periodic.leadership import LEASE, Leader
 from tasks_app.periodic.slots import Decision, Planned
 from tests.periodic.beats import beat, come_due, decided, depose, entry
 from tests.races.two import at_once
@@ -68,8 +68,8 @@ def test_a_leader_that_is_silent_is_followed_within_its_lease():
     first, second = Leader("beat"), Leader("beat")
     assert first.lead()
     assert not second.lead()
-    assert 9 < second.vacant_in <= 10
-    Leadership.objects.update(until=F("until") - timedelta(seconds=10))
+    assert 1 < second.vacant_in <= LEASE.total_seconds()
+    Leadership.objects.update(until=F("until") - LEASE)
     assert second.lead()
     assert not first.lead()
     first.resign()
