@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from tasks_app.models import Leadership, Outcome, Slot, Timer
@@ -47,6 +48,7 @@ class Beats:
         self.dice = dice
         self.started = 0
         self.counts: Counter[str] = Counter()
+        self.diary: list[str] = []
         self.processes = [self.start() for _ in range(3)]
         for process in self.processes:
             process.wait_for_output("beat: Starting", PATIENCE)
@@ -69,10 +71,12 @@ class Beats:
         fault = self.dice.choice(["kill", "end", "pause"])
         self.counts[fault] += 1
         victim = self.processes[place]
+        self.diary.append(f"{timezone.now()} {fault} {victim.name} of {self.leading()}")
         if fault == "pause":
             victim.pause()
             time.sleep(self.dice.uniform(1, 13))
             victim.resume()
+            self.diary.append(f"{timezone.now()} resumed")
             return
         if fault == "kill":
             victim.kill()
@@ -111,6 +115,12 @@ def slots_of(row) -> list[datetime]:
     return list(between(timetable_of(row), first - INSTANT, last))
 
 
+def account_of(made: QuerySet[Slot], diary: list[str]) -> list[str]:
+    """Return the faults and the latest slots, in the order of time."""
+    late = [slot for slot in made if slot.decided_at - slot.slot_at > LATEST]
+    return sorted([*diary, *(f"{slot.decided_at} {slot}" for slot in late)])
+
+
 def test_three_beats_that_are_killed_and_paused_decide_each_slot_once(tmp_path, record_property):
     """None is missing under `all`, none is there twice, and a failover takes 15 s at most."""
     dice = random.Random(os.environ.get("TASKS_TEST_BEATS_SEED", "1"))
@@ -136,4 +146,4 @@ def test_three_beats_that_are_killed_and_paused_decide_each_slot_once(tmp_path, 
     assert Outcome.objects.count() == made.count()
     late = [slot.decided_at - slot.slot_at for slot in made]
     record_property("slots, faults, latest", f"{len(late)}, {dict(beats.counts)}, {max(late)}")
-    assert max(late) <= LATEST
+    assert max(late) <= LATEST, "\n".join(account_of(made, beats.diary))
