@@ -166,6 +166,8 @@ class Proxy:
         with contextlib.suppress(OSError):
             while piece := source.recv(65536):
                 self.hold()
+                if not replies:
+                    self.listen(source, piece)
                 if replies and self.mode is Mode.DROP_REPLY:
                     continue
                 if self.mode is Mode.CUT or (replies and self.mode is Mode.DROP_REPLY_CUT):
@@ -174,6 +176,9 @@ class Proxy:
                     break
                 sink.sendall(piece)
         end(source, sink)
+
+    def listen(self, client: socket.socket, piece: bytes) -> None:
+        """Take note of what a client sends, before the server gets it; for proxies that count."""
 
     def is_trapped(
         self, source: socket.socket, sink: socket.socket, piece: bytes, *, replies: bool
