@@ -1,20 +1,42 @@
 """Run a benchmark by its name: `python -m benchmarks drain`."""
 
 import argparse
+from collections.abc import Callable, Mapping
 
-from benchmarks import console, drain, enqueue, latency, logging, losses, metrics, periodic
+from benchmarks import (
+    console,
+    drain,
+    enqueue,
+    footprint,
+    latency,
+    logging,
+    losses,
+    metrics,
+    periodic,
+    relaying,
+)
+from benchmarks.figures import Sheet
+from benchmarks.report import tell_sheet
 
 BENCHMARKS = (
     "console",
     "drain",
     "enqueue",
+    "footprint",
     "latency",
     "logging",
     "losses",
     "metrics",
     "observing",
     "periodic",
+    "relaying",
 )
+
+#: Those that note figures on a sheet.
+SHEETS: Mapping[str, Callable[[Sheet, int], None]] = {
+    "footprint": footprint.run,
+    "relaying": relaying.run,
+}
 
 
 def main() -> None:
@@ -48,6 +70,10 @@ def main() -> None:
         metrics.run(given.tasks or 1_000_000, given.rounds)
     elif given.benchmark == "periodic":
         periodic.run(given.tasks or 10_000, given.seconds, given.only or ())
+    elif given.benchmark in SHEETS:
+        sheet = Sheet()
+        SHEETS[given.benchmark](sheet, given.rounds)
+        tell_sheet(sheet)
     else:
         enqueue.run(given.only or enqueue.CONTESTANTS, given.tasks or 10_000, given.rounds)
 

@@ -13,12 +13,14 @@ from uuid import uuid4
 
 import pytest
 from celery.app.task import Context
+from celery.exceptions import Retry
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from tasks_app import outbox, outcomes, worker
 from tasks_app.idempotency import MOST_REPEATS
 from tasks_app.models import Outcome
+from tests.servers import Tap
 from tests.testapp import tasks
 from tests.testapp.models import Effect
 
@@ -32,6 +34,33 @@ RUN = {
         *("BEGIN", "UPDATE", "SELECT", "COMMIT"),
         *("BEGIN", "UPDATE", "INSERT", "COMMIT"),
     ],
+}
+
+#: What one run sends that fails and is to be repeated; the helper itself sends nothing.
+RETRY = {
+    "postgresql": ["UPDATE", "BEGIN", "ROLLBACK", "BEGIN", "UPDATE", "INSERT", "COMMIT"],
+    "sqlite": ["UPDATE", "BEGIN", "ROLLBACK", "BEGIN", "UPDATE", "INSERT", "COMMIT"],
+    "mysql": [
+        *("BEGIN", "UPDATE", "SELECT", "COMMIT"),
+        *("BEGIN", "ROLLBACK"),
+        *("BEGIN", "UPDATE", "INSERT", "COMMIT"),
+    ],
+}
+
+#: What one look of the relay sends that takes rows of one queue. Queues are found by hopping from
+#: one to the next, paused ones are read, messages in flight are counted, and due rows are found;
+#: then they are locked and moved ahead.
+LOOK = {
+    "postgresql": ["SELECT"] * 5 + ["BEGIN", "SELECT", "UPDATE", "COMMIT"],
+    "sqlite": ["SELECT"] * 5 + ["BEGIN", "SELECT", "UPDATE", "COMMIT"],
+    "mysql": ["SELECT"] * 5 + ["BEGIN", "SELECT", "UPDATE", "COMMIT"],
+}
+
+#: What `enqueue_many` of a thousand calls sends outside a transaction.
+THOUSAND = {
+    "postgresql": ["INSERT"],
+    "sqlite": ["BEGIN", "INSERT", "COMMIT"],
+    "mysql": ["BEGIN", "INSERT", "COMMIT"],
 }
 
 #: What a commit of an outcome's row was to wait for, as the database saw it.
@@ -53,6 +82,25 @@ def connected():
     """Open the connection first: what Django asks a new one is no part of a call."""
     connection.ensure_connection()
     Outcome.objects.exists()
+
+
+@pytest.fixture
+def tap() -> Iterator[Tap]:
+    """Put a tap between the test's connection and PostgreSQL."""
+    if connection.vendor != "postgresql":
+        pytest.skip("only PostgreSQL's protocol is listened to")
+    port = connection.settings_dict["PORT"]
+    with Tap(int(port)) as started:
+        connection.close()
+        connection.settings_dict["PORT"] = started.port
+        try:
+            connection.ensure_connection()
+            Outcome.objects.exists()
+            started.take()
+            yield started
+        finally:
+            connection.close()
+            connection.settings_dict["PORT"] = port
 
 
 @contextmanager
@@ -112,6 +160,16 @@ def test_many_calls_are_one_statement_on_postgresql():
     assert Outcome.objects.count() == 5_000
 
 
+def test_a_thousand_calls_commit_once():
+    """They are one transaction also where the caller has none."""
+    with verbs() as seen:
+        tasks.add.enqueue_many([(number, 1) for number in range(1_000)])
+    if connection.vendor == "sqlite":
+        # It takes so many values per statement as it was built for.
+        seen = list(dict.fromkeys(seen))
+    assert seen == THOUSAND[connection.vendor]
+
+
 def test_a_successful_run_costs_what_it_did():
     """Claim, settlement and the attempt's row, in two transactions."""
     outcome = tasks.add.enqueue(1, 2)
@@ -135,6 +193,40 @@ def test_a_helpers_own_statements_add_no_transaction():
     assert Effect.objects.filter(key=key).count() == 1
 
 
+def test_a_run_that_is_to_be_repeated_costs_what_it_did():
+    """Claim, the helper's transaction rolled back, and the return with the attempt's row."""
+    outcome = tasks.note_ids.enqueue(key=uuid4().hex, until=2)
+    with verbs() as seen, pytest.raises(Retry):
+        run(outcome, tasks.note_ids)
+    assert seen == RETRY[connection.vendor]
+
+
+def test_each_step_waits_for_postgresql_as_often_as_it_did(tap, settings):
+    """Round trips, as the wire has them: what a database that is far away costs each task."""
+    settings.TASKS_APP = {"MAX_IN_FLIGHT": 1_000}
+    outcome = tasks.add.enqueue(1, 2)
+    assert tap.take().round_trips == 1
+    tasks.add.enqueue_many([(number, 1) for number in range(1_000)])
+    assert tap.take().round_trips == 1
+    outbox.take_due(200, [tasks.add.name])
+    assert tap.take().round_trips == 9
+    run(outcome, tasks.add)
+    assert tap.take().round_trips == 4
+    with_a_row = tasks.record.enqueue(uuid4().hex)
+    tap.take()
+    run(with_a_row, tasks.record)
+    assert tap.take().round_trips == 5
+
+
+def test_a_retry_waits_for_postgresql_as_often_as_it_did(tap):
+    """The helper's transaction was empty, so that neither its begin nor its end was sent."""
+    outcome = tasks.note_ids.enqueue(key=uuid4().hex, until=2)
+    tap.take()
+    with pytest.raises(Retry):
+        run(outcome, tasks.note_ids)
+    assert tap.take().round_trips == 5
+
+
 def test_one_commit_of_a_run_waits_for_the_disk():
     """The claim's commit need not be on disk, the settlement's must; there is no third one."""
     if connection.vendor != "postgresql":
@@ -147,6 +239,19 @@ def test_one_commit_of_a_run_waits_for_the_disk():
         ("succeeded", "on"),
     ]
     assert len({transaction for _state, _waits, transaction in commits}) == 2
+
+
+def test_one_commit_of_a_run_that_is_to_be_repeated_waits_for_the_disk():
+    """A failure costs no more commits than a success does."""
+    if connection.vendor != "postgresql":
+        pytest.skip("only PostgreSQL lets one transaction leave the disk to later")
+    outcome = tasks.note_ids.enqueue(key=uuid4().hex, until=2)
+    with watched() as commits, pytest.raises(Retry):
+        run(outcome, tasks.note_ids)
+    assert [(state, waits) for state, waits, _transaction in commits] == [
+        ("running", "off"),
+        ("pending", "on"),
+    ]
 
 
 def test_an_enqueue_waits_for_the_disk_after_a_run():
@@ -168,7 +273,7 @@ def test_a_look_of_the_relay_costs_the_same_for_one_row_and_for_many(settings):
     tasks.add.enqueue_many([(number, 1) for number in range(200)])
     with verbs() as many:
         assert len(outbox.take_due(200, [tasks.add.name]).rows) == 200
-    assert one == many
+    assert one == many == LOOK[connection.vendor]
 
 
 def test_a_nearly_full_queue_is_left_alone(settings):
