@@ -2,11 +2,24 @@
 
 import argparse
 
-from benchmarks import console, drain, enqueue, latency, logging, losses, metrics, periodic
+from benchmarks import (
+    console,
+    drain,
+    embedded,
+    enqueue,
+    latency,
+    logging,
+    losses,
+    metrics,
+    periodic,
+    sizes,
+)
+from benchmarks.figures import Sheet
 
 BENCHMARKS = (
     "console",
     "drain",
+    "embedded",
     "enqueue",
     "latency",
     "logging",
@@ -14,6 +27,7 @@ BENCHMARKS = (
     "metrics",
     "observing",
     "periodic",
+    "sizes",
 )
 
 
@@ -26,14 +40,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=180, help="per contestant of periodic")
     parser.add_argument("--seed", type=int, default=1, help="of the faults of losses")
     parser.add_argument("--spare-broker", action="store_true", help="losses by kills alone")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="outcomes of console")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="outcomes of console and sizes")
     parser.add_argument("--pages", nargs="+", default=(), help="of console; by default all")
     parser.add_argument("--only", nargs="+", metavar="CONTESTANT", help="by default all")
     given = parser.parse_args()
-    if given.benchmark == "drain":
-        drain.run(given.only or drain.CONTESTANTS, given.tasks or 5_000, given.rounds)
-    elif given.benchmark == "observing":
-        drain.run(given.only or drain.OBSERVING, given.tasks or 5_000, given.rounds)
+    if given.benchmark in {"drain", "observing"}:
+        contestants = drain.CONTESTANTS if given.benchmark == "drain" else drain.OBSERVING
+        drain.run(given.only or contestants, given.tasks or 5_000, given.rounds)
     elif given.benchmark == "losses":
         contestants = given.only or losses.CONTESTANTS
         tasks = given.tasks or 1_000
@@ -48,8 +61,27 @@ def main() -> None:
         metrics.run(given.tasks or 1_000_000, given.rounds)
     elif given.benchmark == "periodic":
         periodic.run(given.tasks or 10_000, given.seconds, given.only or ())
+    elif given.benchmark == "embedded":
+        sheet = Sheet()
+        embedded.run(sheet, given.rounds, given.only or embedded.CONTESTANTS, given.tasks or 1_000)
+        embedded.tell(sheet)
+    elif given.benchmark == "sizes":
+        sheet = Sheet()
+        sizes.run(sheet, given.rounds, given.rows)
+        sizes.tell(sheet)
     else:
         enqueue.run(given.only or enqueue.CONTESTANTS, given.tasks or 10_000, given.rounds)
+
+
+def tell_sheet(given: argparse.Namespace) -> None:
+    """Run a benchmark whose figures go into a sheet, and print what it tells of them."""
+    sheet = Sheet()
+    if given.benchmark == "embedded":
+        embedded.run(sheet, given.rounds, given.only or embedded.CONTESTANTS, given.tasks or 1_000)
+        embedded.tell(sheet)
+    else:
+        sizes.run(sheet, given.rounds, given.rows)
+        sizes.tell(sheet)
 
 
 main()
