@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from benchmarks import (
     console,
     drain,
+    embedded,
     enqueue,
     footprint,
     latency,
@@ -14,6 +15,7 @@ from benchmarks import (
     metrics,
     periodic,
     relaying,
+    sizes,
 )
 from benchmarks.figures import Sheet
 from benchmarks.report import tell_sheet
@@ -21,6 +23,7 @@ from benchmarks.report import tell_sheet
 BENCHMARKS = (
     "console",
     "drain",
+    "embedded",
     "enqueue",
     "footprint",
     "latency",
@@ -30,6 +33,7 @@ BENCHMARKS = (
     "observing",
     "periodic",
     "relaying",
+    "sizes",
 )
 
 #: Those that note figures on a sheet.
@@ -48,14 +52,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=180, help="per contestant of periodic")
     parser.add_argument("--seed", type=int, default=1, help="of the faults of losses")
     parser.add_argument("--spare-broker", action="store_true", help="losses by kills alone")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="outcomes of console")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="outcomes of console and sizes")
     parser.add_argument("--pages", nargs="+", default=(), help="of console; by default all")
     parser.add_argument("--only", nargs="+", metavar="CONTESTANT", help="by default all")
     given = parser.parse_args()
-    if given.benchmark == "drain":
-        drain.run(given.only or drain.CONTESTANTS, given.tasks or 5_000, given.rounds)
-    elif given.benchmark == "observing":
-        drain.run(given.only or drain.OBSERVING, given.tasks or 5_000, given.rounds)
+    if given.benchmark in {"drain", "observing"}:
+        contestants = drain.CONTESTANTS if given.benchmark == "drain" else drain.OBSERVING
+        drain.run(given.only or contestants, given.tasks or 5_000, given.rounds)
     elif given.benchmark == "losses":
         contestants = given.only or losses.CONTESTANTS
         tasks = given.tasks or 1_000
@@ -74,8 +77,27 @@ def main() -> None:
         sheet = Sheet()
         SHEETS[given.benchmark](sheet, given.rounds)
         tell_sheet(sheet)
+    elif given.benchmark == "embedded":
+        sheet = Sheet()
+        embedded.run(sheet, given.rounds, given.only or embedded.CONTESTANTS, given.tasks or 1_000)
+        embedded.tell(sheet)
+    elif given.benchmark == "sizes":
+        sheet = Sheet()
+        sizes.run(sheet, given.rounds, given.rows)
+        sizes.tell(sheet)
     else:
         enqueue.run(given.only or enqueue.CONTESTANTS, given.tasks or 10_000, given.rounds)
+
+
+def tell_sheet(given: argparse.Namespace) -> None:
+    """Run a benchmark whose figures go into a sheet, and print what it tells of them."""
+    sheet = Sheet()
+    if given.benchmark == "embedded":
+        embedded.run(sheet, given.rounds, given.only or embedded.CONTESTANTS, given.tasks or 1_000)
+        embedded.tell(sheet)
+    else:
+        sizes.run(sheet, given.rounds, given.rows)
+        sizes.tell(sheet)
 
 
 main()
