@@ -1,6 +1,7 @@
 """Run a benchmark by its name: `python -m benchmarks drain`."""
 
 import argparse
+import sys
 from collections.abc import Callable, Mapping
 
 from benchmarks import (
@@ -20,30 +21,70 @@ from benchmarks import (
 from benchmarks.figures import Sheet
 from benchmarks.report import tell_sheet
 
-BENCHMARKS = (
-    "console",
-    "drain",
-    "embedded",
-    "enqueue",
-    "footprint",
-    "latency",
-    "logging",
-    "losses",
-    "metrics",
-    "observing",
-    "periodic",
-    "relaying",
-    "sizes",
-)
+Given = argparse.Namespace
 
-#: Those that note figures on a sheet.
-SHEETS: Mapping[str, Callable[[Sheet, int], None]] = {
-    "footprint": footprint.run,
-    "relaying": relaying.run,
+
+def losses_of(given: Given) -> None:
+    """Count what is lost beside each contestant."""
+    contestants = given.only or losses.CONTESTANTS
+    tasks = given.tasks or 1_000
+    losses.run(contestants, tasks, given.seed, spares_broker=given.spare_broker)
+
+
+def embedded_of(given: Given) -> None:
+    """Compare the embedded default."""
+    sheet = Sheet()
+    embedded.run(sheet, given.rounds, given.only or embedded.CONTESTANTS, given.tasks or 1_000)
+    embedded.tell(sheet)
+
+
+def sizes_of(given: Given) -> None:
+    """Compare a small table with a large one."""
+    sheet = Sheet()
+    sizes.run(sheet, given.rounds, given.rows)
+    sizes.tell(sheet)
+
+
+def sheet_of(run: Callable[[Sheet, int], None]) -> Callable[[Given], None]:
+    """Return what runs a benchmark that notes its figures on a sheet, and prints them."""
+
+    def tell(given: Given) -> None:
+        sheet = Sheet()
+        run(sheet, given.rounds)
+        tell_sheet(sheet)
+
+    return tell
+
+
+#: Name → what runs it, with the defaults of its own.
+BENCHMARKS: Mapping[str, Callable[[Given], None]] = {
+    "console": lambda given: console.run(given.rows, given.rounds, given.pages),
+    "drain": lambda given: drain.run(
+        given.only or drain.CONTESTANTS, given.tasks or 5_000, given.rounds
+    ),
+    "embedded": embedded_of,
+    "enqueue": lambda given: enqueue.run(
+        given.only or enqueue.CONTESTANTS, given.tasks or 10_000, given.rounds
+    ),
+    "footprint": sheet_of(footprint.run),
+    "latency": lambda given: latency.run(
+        given.only or latency.BROKERS, given.tasks or 2_000, given.rounds
+    ),
+    "logging": lambda given: logging.run(
+        given.only or logging.PARTS, given.tasks or 20_000, given.rounds
+    ),
+    "losses": losses_of,
+    "metrics": lambda given: metrics.run(given.tasks or 1_000_000, given.rounds),
+    "observing": lambda given: drain.run(
+        given.only or drain.OBSERVING, given.tasks or 5_000, given.rounds
+    ),
+    "periodic": lambda given: periodic.run(given.tasks or 10_000, given.seconds, given.only or ()),
+    "relaying": sheet_of(relaying.run),
+    "sizes": sizes_of,
 }
 
 
-def main() -> None:
+def main(words: list[str]) -> None:
     """Read the command line and run what it names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("benchmark", choices=BENCHMARKS)
@@ -55,49 +96,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000, help="outcomes of console and sizes")
     parser.add_argument("--pages", nargs="+", default=(), help="of console; by default all")
     parser.add_argument("--only", nargs="+", metavar="CONTESTANT", help="by default all")
-    given = parser.parse_args()
-    if given.benchmark in {"drain", "observing"}:
-        contestants = drain.CONTESTANTS if given.benchmark == "drain" else drain.OBSERVING
-        drain.run(given.only or contestants, given.tasks or 5_000, given.rounds)
-    elif given.benchmark == "losses":
-        contestants = given.only or losses.CONTESTANTS
-        tasks = given.tasks or 1_000
-        losses.run(contestants, tasks, given.seed, spares_broker=given.spare_broker)
-    elif given.benchmark == "logging":
-        logging.run(given.only or logging.PARTS, given.tasks or 20_000, given.rounds)
-    elif given.benchmark == "latency":
-        latency.run(given.only or latency.BROKERS, given.tasks or 2_000, given.rounds)
-    elif given.benchmark == "console":
-        console.run(given.rows, given.rounds, given.pages)
-    elif given.benchmark == "metrics":
-        metrics.run(given.tasks or 1_000_000, given.rounds)
-    elif given.benchmark == "periodic":
-        periodic.run(given.tasks or 10_000, given.seconds, given.only or ())
-    elif given.benchmark in SHEETS:
-        sheet = Sheet()
-        SHEETS[given.benchmark](sheet, given.rounds)
-        tell_sheet(sheet)
-    elif given.benchmark == "embedded":
-        sheet = Sheet()
-        embedded.run(sheet, given.rounds, given.only or embedded.CONTESTANTS, given.tasks or 1_000)
-        embedded.tell(sheet)
-    elif given.benchmark == "sizes":
-        sheet = Sheet()
-        sizes.run(sheet, given.rounds, given.rows)
-        sizes.tell(sheet)
-    else:
-        enqueue.run(given.only or enqueue.CONTESTANTS, given.tasks or 10_000, given.rounds)
+    given = parser.parse_args(words)
+    BENCHMARKS[given.benchmark](given)
 
 
-def tell_sheet(given: argparse.Namespace) -> None:
-    """Run a benchmark whose figures go into a sheet, and print what it tells of them."""
-    sheet = Sheet()
-    if given.benchmark == "embedded":
-        embedded.run(sheet, given.rounds, given.only or embedded.CONTESTANTS, given.tasks or 1_000)
-        embedded.tell(sheet)
-    else:
-        sizes.run(sheet, given.rounds, given.rows)
-        sizes.tell(sheet)
-
-
-main()
+main(sys.argv[1:])
