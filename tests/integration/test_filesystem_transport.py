@@ -22,9 +22,9 @@ from kombu.asynchronous import Hub
 from kombu.exceptions import ChannelError
 from kombu.exceptions import ConnectionError as BrokerError
 
-from tasks_app import bells, filesystem
-from tasks_app.bells import Bell
+from tasks_app import filesystem, filesystem_wakeups
 from tasks_app.filesystem import url
+from tasks_app.filesystem_wakeups import WakeupPipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -188,7 +188,7 @@ def test_direct_topic_and_fanout_exchanges_route(connection: Connection, channel
     assert taken == {"d": 1, "t": 1, "f1": 2, "f2": 2}
 
 
-# Bells
+# Waking
 
 
 def rung(hub: Hub) -> bool:
@@ -221,48 +221,48 @@ def test_a_message_turns_the_loop_of_a_worker_at_once(
                 put(connection, "mail", number)
                 assert rung(hub)
                 hub.run_once()
-        assert list((folder / "bells").iterdir()) != []
+        assert list((folder / "wakeups").iterdir()) != []
     assert taken == [0, 0, 1, 1, 2, 2]
-    assert list((folder / "bells").iterdir()) == []
+    assert list((folder / "wakeups").iterdir()) == []
 
 
-def test_a_bell_that_rings_already_holds_nobody_up(folder: Path) -> None:
+def test_a_full_pipe_holds_nobody_up(folder: Path) -> None:
     """A paused worker's pipe is full some day."""
     folder.mkdir()
-    bell = Bell(folder / "bells", folder)
-    (pipe,) = (folder / "bells").iterdir()
+    listening = WakeupPipe(folder / "wakeups", folder)
+    (pipe,) = (folder / "wakeups").iterdir()
     filler = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
     with suppress(BlockingIOError):
         while True:
             os.write(filler, b"!" * 4096)
     os.close(filler)
-    bells.ring(folder / "bells")
-    assert select.select([bell], [], [], 0)[0]
-    bell.close()
+    filesystem_wakeups.wake(folder / "wakeups")
+    assert select.select([listening], [], [], 0)[0]
+    listening.close()
 
 
-BELL_LISTENER = """
+LISTENER = """
 import os, time
 from pathlib import Path
-from tasks_app.bells import Bell
+from tasks_app.filesystem_wakeups import WakeupPipe
 folder = Path(os.environ["EMBEDDED_FOLDER"])
-bell = Bell(folder / "bells", folder)
+listening = WakeupPipe(folder / "wakeups", folder)
 print("listening", flush=True)
 time.sleep(600)
 """
 
 
-def test_the_bell_of_a_killed_worker_is_removed_by_whoever_rings(tmp_path: Path) -> None:
+def test_the_pipe_of_a_killed_worker_is_removed_by_whoever_wakes(tmp_path: Path) -> None:
     """Else publishers would have ever more to ring."""
-    with python("-c", BELL_LISTENER, folder=tmp_path, stdout=subprocess.PIPE) as process:
+    with python("-c", LISTENER, folder=tmp_path, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "listening\n"
-        bells.ring(tmp_path / "bells")
-        assert len(list((tmp_path / "bells").iterdir())) == 1
+        filesystem_wakeups.wake(tmp_path / "wakeups")
+        assert len(list((tmp_path / "wakeups").iterdir())) == 1
         process.send_signal(signal.SIGKILL)
         process.wait()
-    bells.ring(tmp_path / "bells")
-    assert list((tmp_path / "bells").iterdir()) == []
+    filesystem_wakeups.wake(tmp_path / "wakeups")
+    assert list((tmp_path / "wakeups").iterdir()) == []
 
 
 def test_a_folder_without_pipes_is_looked_at_every_now_and_then(

@@ -1,9 +1,9 @@
 """
-Bells: pipes by which a process that has put a message into a folder wakes those that look there.
+Pipes by which a process that has put a message into a folder wakes those that look there.
 
-A bell is latency only: who has none, or is not woken, finds the message at its next look. It is a
-named pipe that its listener holds open, so that the kernel knows who still listens; one whose
-listener was killed is removed by whoever rings next. Local file systems of POSIX only.
+A wake-up is latency only: who has no pipe, or is not woken, finds the message at its next look. The
+pipe has a name and its listener holds it open, so that the kernel knows who still listens; one
+whose listener was killed is removed by whoever comes next. Local file systems of POSIX only.
 """
 
 import errno
@@ -12,20 +12,20 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
-#: How the names of bells end.
-SUFFIX = ".bell"
+#: How the names of pipes end.
+SUFFIX = ".pipe"
 
 #: Bytes that a pipe holds at most on any system of today.
 CAPACITY = 65_536
 
 
-class Bell:
+class WakeupPipe:
     """
-    A listener's bell; `fileno()` is readable once somebody has rung.
+    A listener's pipe; `fileno()` is readable once somebody has written to it.
 
     Args:
-        folder: Where those look who ring; made when missing.
-        workshop: A folder of the same file system, in which the bell is made: one that could be
+        folder: Where those look who wake; made when missing.
+        workshop: A folder of the same file system, in which the pipe is made: one that could be
             found before it is held open would be taken for a dead listener's.
 
     Raises:
@@ -38,7 +38,7 @@ class Bell:
         folder.mkdir(parents=True, exist_ok=True)
         os.mkfifo(made)
         self._reader = os.open(made, os.O_RDONLY | os.O_NONBLOCK)
-        # Without a writer a pipe whose last ringer has left would be at its end, and readable.
+        # Without a writer a pipe whose last writer has left would be at its end, and readable.
         self._writer = os.open(made, os.O_WRONLY | os.O_NONBLOCK)
         made.rename(self._path)
 
@@ -46,7 +46,7 @@ class Bell:
         return self._reader
 
     def quieten(self) -> None:
-        """Forget who has rung so far; whoever rings from now on is heard."""
+        """Forget who has written so far; whoever writes from now on is heard."""
         with suppress(BlockingIOError):
             os.read(self._reader, CAPACITY)
 
@@ -57,7 +57,7 @@ class Bell:
         os.close(self._writer)
 
 
-def ring(folder: Path) -> None:
+def wake(folder: Path) -> None:
     """Wake all that listen in a folder; never waits and never fails."""
     try:
         names = os.listdir(folder)  # noqa: PTH208 - once for each message
@@ -65,16 +65,16 @@ def ring(folder: Path) -> None:
         return
     for name in names:
         if name.endswith(SUFFIX):
-            _ring(folder / name)
+            _write(folder / name)
 
 
-def _ring(path: Path) -> None:
+def _write(path: Path) -> None:
     try:
         pipe = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
     except OSError as error:
         if error.errno == errno.ENXIO:  # nobody holds it open: its listener was killed
             path.unlink(missing_ok=True)
         return
-    with suppress(OSError):  # it is full: it rings already; or its listener has just left
+    with suppress(OSError):  # it is full: its listener is awake; or that listener has just left
         os.write(pipe, b"!")
     os.close(pipe)
