@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 #: Rows per look at the outbox.
-BATCH = 200
+BATCH = 500
 
 #: Waits for a broker or database that is down.
 BACKOFF = RetryPolicy(initial=0.5, maximum=5)
