@@ -18,6 +18,7 @@ from django.db import IntegrityError, connections, transaction
 from django.utils import timezone
 
 from tasks_app import arguments, context, signals, subjects
+from tasks_app.bells import ring_after_commit
 from tasks_app.broker import options_text, task_queue
 from tasks_app.clock import DatabaseNow
 from tasks_app.conf import conf
@@ -147,6 +148,7 @@ def _enqueue(call: Call) -> Outcome:
             return existing
         _insert(outcome, own_id=own_id)
         subjects.write({outcome.id: about})
+    _wake_relays(call.options)
     context.note_enqueued(outcome.request_id)
     crash_point("enqueue.after_insert")
     if signals.enqueued.has_listeners():
@@ -213,8 +215,15 @@ def _enqueue_many(calls: Sequence[Call], wish: Wish | None = None) -> list[UUID]
             _insert_many(shared, columns)
             subjects.write({ids[place]: about[place] for place in new})
             context.note_enqueued(shared.request_id)
+    if calls:
+        _wake_relays(calls[0].options)
     crash_point("enqueue.after_insert")
     return [existing.get(place, outcome_id) for place, outcome_id in enumerate(ids)]
+
+
+def _wake_relays(options: CallOptions) -> None:
+    if options.run_after is None:
+        ring_after_commit()
 
 
 def _note_repeats(outcome_ids: Sequence[UUID], options: CallOptions) -> None:
@@ -271,6 +280,7 @@ def _replay(outcome: Outcome, task: TaskOptions, owner: Any) -> Outcome:
         if outcome.state == State.FAILED:
             Cause.objects.filter(pk=outcome.pk).update(replayed_at=DatabaseNow())
         subjects.copy(outcome.id, again.id)
+    ring_after_commit()
     context.note_enqueued(again.request_id)
     if signals.enqueued.has_listeners():
         signals.enqueued.send_robust(Outcome, outcome=again)
