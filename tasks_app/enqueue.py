@@ -39,6 +39,7 @@ from tasks_app.statements import BATCH, copies, insert_copies
 from tasks_app.states import State
 from tasks_app.surroundings import surrounded
 from tasks_app.uuid7 import uuid7
+from tasks_app.wakeup_sockets import wake_relays_after_commit
 
 When = datetime | timedelta | float
 
@@ -147,6 +148,7 @@ def _enqueue(call: Call) -> Outcome:
             return existing
         _insert(outcome, own_id=own_id)
         subjects.write({outcome.id: about})
+    _wake_relays(call.options)
     context.note_enqueued(outcome.request_id)
     crash_point("enqueue.after_insert")
     if signals.enqueued.has_listeners():
@@ -213,8 +215,15 @@ def _enqueue_many(calls: Sequence[Call], wish: Wish | None = None) -> list[UUID]
             _insert_many(shared, columns)
             subjects.write({ids[place]: about[place] for place in new})
             context.note_enqueued(shared.request_id)
+    if calls:
+        _wake_relays(calls[0].options)
     crash_point("enqueue.after_insert")
     return [existing.get(place, outcome_id) for place, outcome_id in enumerate(ids)]
+
+
+def _wake_relays(options: CallOptions) -> None:
+    if options.run_after is None:
+        wake_relays_after_commit()
 
 
 def _note_repeats(outcome_ids: Sequence[UUID], options: CallOptions) -> None:
@@ -271,6 +280,7 @@ def _replay(outcome: Outcome, task: TaskOptions, owner: Any) -> Outcome:
         if outcome.state == State.FAILED:
             Cause.objects.filter(pk=outcome.pk).update(replayed_at=DatabaseNow())
         subjects.copy(outcome.id, again.id)
+    wake_relays_after_commit()
     context.note_enqueued(again.request_id)
     if signals.enqueued.has_listeners():
         signals.enqueued.send_robust(Outcome, outcome=again)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -18,6 +19,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from tasks_app import outbox, outcomes, worker
+from tasks_app.clock import DatabaseNow
 from tasks_app.idempotency import MOST_REPEATS
 from tasks_app.models import Outcome
 from tests.servers import Tap
@@ -289,6 +291,39 @@ def test_a_nearly_full_queue_is_left_alone(settings):
     assert outbox.take_due(200, names).rows == []
     run(first[4], tasks.add)
     assert len(outbox.take_due(200, names).rows) == 5
+
+
+def test_rows_that_are_not_due_are_not_counted():
+    """However many wait for their time: a look asks for due ones, and goes to sleep again."""
+    add_later = tasks.add.using(run_after=timedelta(days=1))
+    add_later.enqueue_many([(number, 1) for number in range(3)])
+    with verbs() as seen:
+        batch = outbox.take_due(200, [tasks.add.name])
+    assert (batch.rows, batch.is_held_back) == ([], False)
+    # The queues (two hops), the paused ones, and what is due.
+    assert seen == ["SELECT"] * 4
+
+
+def test_a_full_queue_says_so(settings):
+    """The relay then looks again before what the broker has is used up."""
+    settings.TASKS_APP = {"MAX_IN_FLIGHT": 10}
+    tasks.add.enqueue_many([(number, 1) for number in range(30)])
+    assert len(outbox.take_due(200, [tasks.add.name]).rows) == 10
+    batch = outbox.take_due(200, [tasks.add.name])
+    assert (batch.rows, batch.is_held_back) == ([], True)
+
+
+def test_what_is_delayed_for_long_is_not_read_to_count_what_is_in_flight():
+    """The index leads to the minutes in which announcements come due again, and no further."""
+    tasks.add.enqueue_many([(number, 1) for number in range(3)])
+    batch = outbox.take_due(200, [tasks.add.name])
+    Outcome.objects.filter(pk=batch.rows[0].pk).update(
+        announce_at=DatabaseNow() + outbox.WAITS[-1] + timedelta(minutes=1)
+    )
+    Outcome.objects.filter(pk=batch.rows[1].pk).update(
+        announce_at=DatabaseNow() + outbox.WAITS[-1] - timedelta(minutes=1)
+    )
+    assert outbox.in_flight("celery") == 2
 
 
 @contextmanager
