@@ -204,7 +204,8 @@ def _enqueue_many(shared: Call, each: Sequence[Arguments], wish: Wish | None = N
             if wish is not None:
                 wish.outcome = row
             _insert_many(row, _columns(row, new, ids, texts, keys))
-            subjects.write({ids[place]: about[ids[place]] for place in new if about})
+            if about:
+                subjects.write({ids[place]: about[ids[place]] for place in new})
             context.note_enqueued(row.request_id)
     crash_point("enqueue.after_insert")
     return [existing.get(place, outcome_id) for place, outcome_id in enumerate(ids)]

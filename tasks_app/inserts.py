@@ -11,18 +11,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from itertools import islice
 from typing import Any
 from uuid import UUID
 
 from django.db import connections
-from django.db.models import Expression, Field
+from django.db.models import NOT_PROVIDED, Expression, Field
 from django.db.models.expressions import DatabaseDefault
 from django.db.models.signals import post_save, pre_save
 
 from tasks_app.conf import conf
 from tasks_app.models import Outcome
-from tasks_app.statements import BATCH, Sql, converted, converters, insertion
+from tasks_app.statements import BATCH, Slot, Sql, converted, converters, insertion
 
 #: Rows that are written to a COPY at a time: some 100 KiB, while PostgreSQL reads those before.
 PART = 500
@@ -33,32 +34,97 @@ COPIED = (str, int, UUID, datetime)
 
 def insert(row: Outcome) -> None:
     """
-    Insert one outcome, and give it what the database computed.
-
-    The project's receivers of `pre_save` and `post_save` are told, as by `save`.
+    Insert one outcome, and give it what the database computed; receivers of `save` are told.
 
     Raises:
         IntegrityError: there is an outcome of that id.
     """
     connection: Any = connections[conf.DATABASE]
-    is_watched = pre_save.has_listeners(Outcome) or post_save.has_listeners(Outcome)
-    if is_watched or not connection.features.can_return_columns_from_insert:
+    if not connection.features.can_return_columns_from_insert:
         row.save(force_insert=True, using=conf.DATABASE)
         return
-    computed = [
-        field
-        for field in Outcome._meta.concrete_fields
-        if hasattr(getattr(row, field.attname), "resolve_expression")
-    ]
-    into, values = insertion(row, connection)
-    names = ", ".join(connection.ops.quote_name(field.column) for field in computed)
-    sql = into + Sql("VALUES (") + values + Sql(f") RETURNING {names}")
+    told = {"instance": row, "raw": False, "using": conf.DATABASE, "update_fields": None}
+    pre_save.send(Outcome, **told)
+    statement = _statement(row, connection)
     with connection.cursor() as cursor:
-        cursor.execute(sql.text, sql.params)
-        found = converted(cursor.fetchone(), converters(computed, connection), connection)
-    for field, value in zip(computed, found, strict=True):
-        setattr(row, field.attname, value)
+        cursor.execute(statement.sql.text, statement.sql.bound(vars(row), connection))
+        found = converted(cursor.fetchone(), statement.converters, connection)
+    vars(row).update(zip(statement.computed, found, strict=True))
     row._state.adding, row._state.db = False, conf.DATABASE
+    post_save.send(Outcome, created=True, **told)
+
+
+#: For each column: it holds this row's own value, or the model's default; None: the database's.
+_Shape = tuple[bool | None, ...]
+
+
+class _Insert:
+    """The INSERT of one outcome of a shape; slots for what is the row's own."""
+
+    def __init__(self, row: Outcome, shape: _Shape, connection: Any) -> None:
+        fields = list(zip(Outcome._meta.concrete_fields, shape, strict=True))
+        own = {field.attname: Slot(field.attname, field) for field, is_own in fields if is_own}
+        usual = {
+            field.attname: _Literal(field.default)
+            for field, is_own in fields
+            if is_own is False and _Literal.can_be(field.default)
+        }
+        computed = [field for field, is_own in fields if is_own is None]
+        into, values = insertion(Outcome(**{**_values(row), **own, **usual}), connection)
+        names = ", ".join(connection.ops.quote_name(field.column) for field in computed)
+        self.sql = into + Sql("VALUES (") + values + Sql(f") RETURNING {names}")
+        self.computed = [field.attname for field in computed]
+        self.converters = list(converters(computed, connection))
+
+
+class _Literal(Expression):
+    """A value in the statement's text: it need not be quoted and sent with each row."""
+
+    def __init__(self, value: str | int) -> None:
+        super().__init__(output_field=Field())
+        self.value = value
+
+    @staticmethod
+    def can_be(value: Any) -> bool:
+        """Tell whether a value is the same text in SQL as in Python, whatever the database."""
+        return type(value) is int or value == "" or (type(value) is str and value.isidentifier())
+
+    def as_sql(self, compiler: Any, connection: Any) -> Any:
+        return repr(self.value), []
+
+
+#: The INSERTs that were made, by kind of database and by shape: a project has a handful.
+_made: dict[tuple[str, _Shape], _Insert] = {}
+
+
+def _statement(row: Outcome, connection: Any) -> _Insert:
+    """Return the INSERT of a row: a new one only where the caller gave an expression."""
+    values = _values(row)
+    shape = tuple(
+        None if hasattr(value, "resolve_expression") else value != default
+        for value, default in zip(values.values(), _defaults(), strict=True)
+    )
+    given = (values[name] for name, is_own in zip(values, shape, strict=True) if is_own is None)
+    if not all(isinstance(value, DatabaseDefault) for value in given):
+        return _Insert(row, shape, connection)
+    key = connection.vendor, shape
+    if key not in _made:
+        _made[key] = _Insert(row, shape, connection)
+    return _made[key]
+
+
+@cache
+def _defaults() -> Sequence[Any]:
+    """Return what each column holds where nobody says more."""
+    return [
+        None if field.default is NOT_PROVIDED or callable(field.default) else field.default
+        for field in Outcome._meta.concrete_fields
+    ]
+
+
+def _values(row: Outcome) -> dict[str, Any]:
+    state = vars(row)
+    return {field.attname: state[field.attname] for field in Outcome._meta.concrete_fields}
 
 
 def insert_copies(row: Outcome, columns: Mapping[str, Sequence[Any]]) -> None:
@@ -83,7 +149,7 @@ def insert_copies(row: Outcome, columns: Mapping[str, Sequence[Any]]) -> None:
 
 def copies(row: Outcome, columns: Mapping[str, Sequence[Any]]) -> Iterator[Outcome]:
     """Make the unsaved outcomes that `insert_copies` would insert."""
-    shared = {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}
+    shared = _values(row)
     for values in zip(*columns.values(), strict=True):
         yield Outcome(**{**shared, **dict(zip(columns, values, strict=True))})
 
@@ -95,7 +161,7 @@ def _shared(row: Outcome, columns: Iterable[str], connection: Any) -> dict[str, 
     None where it cannot: it computes a column's default, and no other expression.
     """
     shared = {}
-    for field in row._meta.concrete_fields:
+    for field in Outcome._meta.concrete_fields:
         value = getattr(row, field.attname)
         if field.attname in columns or value is None or isinstance(value, DatabaseDefault):
             continue

@@ -113,6 +113,27 @@ def test_many_calls_are_one_statement_on_postgresql():
     assert Outcome.objects.count() == 5_000
 
 
+def test_many_keys_are_one_statement():
+    """Nor does the number of keys show, up to 500; where some are taken, their holders are read."""
+    calls = [(str(number),) for number in range(400)]
+    with CaptureQueriesContext(connection) as free:
+        tasks.record_once.enqueue_many(calls)
+    with CaptureQueriesContext(connection) as mixed:
+        tasks.record_once.enqueue_many([*calls, ("another",)])
+    Outcome.objects.all().delete()
+    with CaptureQueriesContext(connection) as freed:
+        tasks.record_once.enqueue_many(calls[:200])
+    assert on_keys(free) == ["INSERT"]
+    assert on_keys(mixed) == ["INSERT", "SELECT"]
+    assert on_keys(freed) == ["INSERT", "SELECT", "UPDATE"]
+
+
+def on_keys(captured) -> list[str]:
+    """Return the first words of what was sent about keys."""
+    sent = [query["sql"] for query in captured.captured_queries]
+    return [sql.split(maxsplit=1)[0] for sql in sent if "tasks_app_idempotencykey" in sql]
+
+
 def test_a_successful_run_costs_what_it_did():
     """Claim, settlement and the attempt's row, in two transactions."""
     outcome = tasks.add.enqueue(1, 2)
