@@ -14,7 +14,7 @@ from tasks_app.models import IdempotencyKey, Outcome
 from tasks_app.options import declared
 from tests import by_hand
 from tests.integration.command_line import claimed, failed
-from tests.races.two import at_once, one_inside_the_other
+from tests.races.two import at_once, done, one_inside_the_other
 from tests.testapp.models import Effect
 from tests.testapp.tasks import add, record, record_once
 
@@ -102,7 +102,7 @@ def test_two_bulks_take_over_the_same_keys_once():
     for _ in range(5):
         calls = [(uuid4().hex,) for _ in range(20)]
         Outcome.objects.filter(pk__in=record_once.enqueue_many(calls)).delete()
-        enqueue = lambda calls=calls: record_once.enqueue_many(calls)  # noqa: E731
+        enqueue = lambda calls=calls: done(lambda: record_once.enqueue_many(calls))  # noqa: E731
         first, second = at_once(enqueue, enqueue)
         assert first == second
         assert Outcome.objects.filter(pk__in=first).count() == 20
