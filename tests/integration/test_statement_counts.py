@@ -7,6 +7,7 @@ outcome must change a line here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import uuid4
@@ -126,6 +127,17 @@ def test_many_keys_are_one_statement():
     assert on_keys(free) == ["INSERT"]
     assert on_keys(mixed) == ["INSERT", "SELECT"]
     assert on_keys(freed) == ["INSERT", "SELECT", "UPDATE"]
+
+
+def test_many_keys_are_taken_in_the_order_of_their_hashes():
+    """So two callers that share keys do not wait for each other in a circle."""
+    with CaptureQueriesContext(connection) as captured:
+        tasks.record_once.enqueue_many([(str(number),) for number in range(20)])
+    sent = [query["sql"] for query in captured.captured_queries]
+    (insert,) = (sql for sql in sent if "tasks_app_idempotencykey" in sql)
+    scopes = re.findall(r"[0-9a-f]{64}", insert)[::2]
+    assert len(scopes) == 20
+    assert scopes == sorted(scopes)
 
 
 def on_keys(captured) -> list[str]:
