@@ -7,6 +7,7 @@ outcome must change a line here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -157,8 +158,9 @@ def test_many_calls_are_one_statement_on_postgresql():
     with transaction.atomic(), verbs() as seen:
         tasks.add.enqueue_many([(number, 1) for number in range(5_000)])
     if connection.vendor == "postgresql":
-        assert seen == ["INSERT"]
-    assert set(seen) == {"INSERT"}
+        assert seen == ["COPY"]
+    else:
+        assert set(seen) == {"INSERT"}
     assert Outcome.objects.count() == 5_000
 
 
@@ -170,6 +172,38 @@ def test_a_thousand_calls_commit_once():
         # It takes so many values per statement as it was built for.
         seen = list(dict.fromkeys(seen))
     assert seen == THOUSAND[connection.vendor]
+
+
+def test_many_keys_are_one_statement():
+    """Nor does the number of keys show, up to 500; where some are taken, their holders are read."""
+    calls = [(str(number),) for number in range(400)]
+    with CaptureQueriesContext(connection) as free:
+        tasks.record_once.enqueue_many(calls)
+    with CaptureQueriesContext(connection) as mixed:
+        tasks.record_once.enqueue_many([*calls, ("another",)])
+    Outcome.objects.all().delete()
+    with CaptureQueriesContext(connection) as freed:
+        tasks.record_once.enqueue_many(calls[:200])
+    assert on_keys(free) == ["INSERT"]
+    assert on_keys(mixed) == ["INSERT", "SELECT"]
+    assert on_keys(freed) == ["INSERT", "SELECT", "UPDATE"]
+
+
+def test_many_keys_are_taken_in_the_order_of_their_hashes():
+    """So two callers that share keys do not wait for each other in a circle."""
+    with CaptureQueriesContext(connection) as captured:
+        tasks.record_once.enqueue_many([(str(number),) for number in range(20)])
+    sent = [query["sql"] for query in captured.captured_queries]
+    (insert,) = (sql for sql in sent if "tasks_app_idempotencykey" in sql)
+    scopes = re.findall(r"[0-9a-f]{64}", insert)[::2]
+    assert len(scopes) == 20
+    assert scopes == sorted(scopes)
+
+
+def on_keys(captured) -> list[str]:
+    """Return the first words of what was sent about keys."""
+    sent = [query["sql"] for query in captured.captured_queries]
+    return [sql.split(maxsplit=1)[0] for sql in sent if "tasks_app_idempotencykey" in sql]
 
 
 def test_a_successful_run_costs_what_it_did():
