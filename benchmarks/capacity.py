@@ -54,14 +54,18 @@ class Outcome:
 
     Attributes:
         log: Bytes of the write-ahead log without page images.
-        images: Bytes of page images, where each page is touched for the first time since a
-            checkpoint: the most that there can be.
+        images: Bytes of page images of the first ones after a checkpoint, when most pages that
+            they touch are logged whole.
         table: Bytes of its rows at rest.
         indexes: Bytes of their entries.
         cpu: Seconds of the server's CPU.
         dead: Rows that it leaves dead behind, without prune.
         hot: Share of updates that touch no index.
         prune: Seconds of the server's and of the pruning process' CPU.
+        prune_log: Bytes of the log that prune and its vacuum write, with page images.
+        partitioned: Seconds of the server's CPU until success, where there are thirty partitions.
+        whole: The same where there are none.
+        drop: Seconds of the server's CPU, as a share of a partition that goes.
     """
 
     log: float
@@ -72,6 +76,10 @@ class Outcome:
     dead: float
     hot: float
     prune: float
+    prune_log: float
+    partitioned: float
+    whole: float
+    drop: float
 
     #: Transactions that write: enqueue, claim, success.
     transactions = 3
@@ -97,6 +105,10 @@ class Outcome:
             cpu=total("server CPU", whole) / 1e6,
             dead=value["updates"],
             hot=value["HOT updates"] / value["updates"],
+            prune_log=total("WAL", PRUNING) + total("page images", PRUNING),
+            partitioned=total("server CPU", tuple(f"{leg} in partitions" for leg in LEGS)) / 1e6,
+            whole=total("server CPU", LEGS) / 1e6,
+            drop=total("server CPU", ("drop of a partition",)) / 1e6,
             prune=(total("server CPU", PRUNING) + total("own CPU", PRUNING)) / 1e6,
         )
 
@@ -140,7 +152,7 @@ class Load:
 
     @property
     def most_log(self) -> float:
-        """Bytes of it where each page is touched once between two checkpoints."""
+        """Bytes of it if every outcome had as many page images as the first after a checkpoint."""
         return self.a_day * (self.outcome.log + self.outcome.images)
 
     @property
@@ -208,7 +220,7 @@ LINES: dict[str, Callable[[Load], str]] = {
     "Commits per second that wait for the disk, peak": lambda load: f"{load.flushes:,.0f}",
     "Cores that the server is busy with, peak": lambda load: f"{load.cores:.2g}",
     "WAL a day, checkpoints rare": lambda load: size(load.log),
-    "WAL a day, each page new to its checkpoint": lambda load: size(load.most_log),
+    "WAL a day, as right after a checkpoint": lambda load: size(load.most_log),
     f"Outcomes kept ({KEPT} days)": lambda load: f"{load.rows / 1e6:,.0f} million",
     "Tables and indexes": lambda load: size(load.stored),
     "Of that, indexes": lambda load: size(load.indexes),
@@ -225,12 +237,16 @@ def costs(outcome: Outcome) -> str:
     """Return what one outcome costs, as a table in Markdown."""
     lines = {
         "WAL, without page images": size(outcome.log),
-        "Page images, where every page is new to its checkpoint": size(outcome.images),
+        "Page images, right after a checkpoint": size(outcome.images),
         "Rows at rest": size(outcome.table),
         "Index entries at rest": size(outcome.indexes),
         "CPU of the server": f"{outcome.cpu * 1e3:.2g} ms",
         "Dead rows by updates, share of HOT updates": f"{outcome.dead:.0f}, {outcome.hot:.0%}",
         "CPU of prune, server and process": f"{outcome.prune * 1e6:.2g} µs",
+        "WAL of prune, page images included": size(outcome.prune_log),
+        "CPU of the server until success": f"{outcome.whole * 1e3:.2g} ms",
+        "The same in 30 partitions": f"{outcome.partitioned * 1e3:.2g} ms",
+        "CPU of the server to drop it with its partition": f"{outcome.drop * 1e6:.2g} µs",
     }
     return "\n".join(["| One outcome | |", "|---|---|", *map(row, lines, lines.values())])
 

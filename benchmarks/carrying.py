@@ -39,6 +39,14 @@ AFTER_CHECKPOINT = 500
 #: The tables that each outcome leaves a row in.
 TABLES = ("tasks_app_outcome", "tasks_app_attempt")
 
+#: What puts them into partitions, by which column, and what their primary keys are then.
+PARTITIONS = Path(__file__).parent.parent / "docs" / "ops" / "partitions.sql"
+KEYS = ("id", "outcome_id")
+PRIMARY_KEYS = ("id", "id, outcome_id")
+
+#: Partitions of days.
+DAYS = 30
+
 #: Ticks of a CPU second.
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -122,17 +130,16 @@ class Way:
 
 
 def run(sheet: Sheet, rounds: int, outcomes: int = 50_000) -> None:
-    """Lead so many outcomes along their way in each round, and note what each costs."""
+    """Lead so many outcomes along their way in each round, and at last a fifth in partitions."""
     with PostgreSQL() as server, connected(server) as calls:
         for _ in range(rounds):
             execute(f"TRUNCATE {', '.join(TABLES)}")
             way = Way(server, calls)
             measure(sheet, way, outcomes)
-            for name, costs in way.legs.items():
-                note(sheet, f"WAL of {name}", costs.wal / costs.outcomes, "B")
-                note(sheet, f"page images of {name}", costs.images / costs.outcomes, "B")
-                note(sheet, f"server CPU of {name}", costs.cpu / costs.outcomes * 1e6, "µs")
-                note(sheet, f"own CPU of {name}", costs.own / costs.outcomes * 1e6, "µs")
+            note_legs(sheet, way)
+        way = Way(server, calls)
+        pass_in_partitions(way, outcomes // VACUUMS)
+        note_legs(sheet, way)
 
 
 def measure(sheet: Sheet, way: Way, outcomes: int) -> None:
@@ -150,6 +157,28 @@ def measure(sheet: Sheet, way: Way, outcomes: int) -> None:
     execute("CHECKPOINT")
     way.pass_shift(AFTER_CHECKPOINT, in_bulk=False, suffix=" after a checkpoint")
     way.delete_all()
+
+
+def pass_in_partitions(way: Way, outcomes: int) -> None:
+    """Put the empty tables into partitions, lead outcomes along their way, and drop their day."""
+    execute(PARTITIONS.read_text())
+    for table, key, primary_key in zip(TABLES, KEYS, PRIMARY_KEYS, strict=True):
+        execute("CALL tasks_app_partition(%s, %s, %s, current_date + 2)", table, key, primary_key)
+        for day in range(2, 2 + DAYS):
+            execute("CALL tasks_app_add_day(%s, current_date + %s::int)", table, day)
+    for number in range(1, outcomes // SHIFT + 1):
+        way.pass_shift(SHIFT, in_bulk=number % 2 == 0, suffix=" in partitions")
+    with way.leg("drop of a partition", outcomes):
+        execute("CALL tasks_app_drop_partition('before', '0 s')")
+
+
+def note_legs(sheet: Sheet, way: Way) -> None:
+    """Note what each leg of a way has cost for each outcome."""
+    for name, costs in way.legs.items():
+        note(sheet, f"WAL of {name}", costs.wal / costs.outcomes, "B")
+        note(sheet, f"page images of {name}", costs.images / costs.outcomes, "B")
+        note(sheet, f"server CPU of {name}", costs.cpu / costs.outcomes * 1e6, "µs")
+        note(sheet, f"own CPU of {name}", costs.own / costs.outcomes * 1e6, "µs")
 
 
 def note(sheet: Sheet, measure: str, value: float, unit: str) -> None:
@@ -178,15 +207,15 @@ def connected(server: PostgreSQL) -> Iterator[Any]:
 
 
 def execute(sql: str, *params: Any) -> None:
-    """Run a statement by itself."""
+    """Run a statement by itself, as it stands where it has no parameters."""
     with connection.cursor() as cursor:
-        cursor.execute(sql, params)
+        cursor.execute(sql, params or None)
 
 
 def rows(sql: str, *params: Any) -> list[tuple[Any, ...]]:
     """Return what a query finds."""
     with connection.cursor() as cursor:
-        cursor.execute(sql, params)
+        cursor.execute(sql, params or None)
         found: list[tuple[Any, ...]] = cursor.fetchall()
         return found
 
@@ -207,13 +236,18 @@ def logged_since(start: str) -> tuple[float, float]:
 
 def cpu_seconds(server: PostgreSQL) -> float:
     """Return the CPU time of a server's processes, those that have ended included."""
-    family = server.started.family()
-    return sum(ticks(pid, with_ended=pid == family[0]) for pid in family) / TICKS
+    first, *others = server.started.family()
+    living = sum(ticks(pid, with_ended=False) for pid in others)
+    return (living + ticks(first, with_ended=True)) / TICKS
 
 
 def ticks(pid: int, *, with_ended: bool) -> int:
     """Return a process' ticks of CPU, with those of its children that have ended on request."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        # It has ended since it was listed: its parent has them.
+        return 0
     return sum(int(field) for field in fields[11 : 15 if with_ended else 13])
 
 

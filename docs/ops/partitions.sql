@@ -1,4 +1,4 @@
--- Outcomes and attempts in one partition a day, for PostgreSQL 13 and newer. See docs/scaling.md.
+-- Outcomes and attempts in one partition a day, tried on PostgreSQL 15. See docs/scaling.md.
 --
 -- Ids are UUIDs of version 7: they begin with their time, so a range of ids is a range of days, and
 -- the primary key can stay as it is. Ids that callers have chosen lie in the default partition.
@@ -60,7 +60,8 @@ BEGIN
         name, name || '_before', tasks_app_first_id(first_day));
 END $$;
 
--- Each day, some days ahead: a place for a day's rows. Where it is missing they go to the default.
+-- Each day, some days ahead: a place for a day's rows. Where it is missing they go to the default one,
+-- and a day that has rows there can have no partition any more.
 CREATE PROCEDURE tasks_app_add_day(name text, day date)
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -91,4 +92,20 @@ BEGIN
         'INSERT INTO tasks_app_attempt SELECT attempt.* FROM %I AS attempt'
         ' JOIN tasks_app_outcome_default AS outcome ON outcome.id = attempt.outcome_id', attempts);
     EXECUTE format('DROP TABLE %I, %I', outcomes, attempts);
+END $$;
+
+-- After it, in transactions of their own: what other tables say of outcomes that are gone, of the days
+-- before one.
+CREATE PROCEDURE tasks_app_sweep(day date)
+LANGUAGE plpgsql AS $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['cause', 'idempotencykey', 'repeat', 'subject'] LOOP
+        EXECUTE format(
+            'DELETE FROM %I AS about WHERE outcome_id < %L'
+            ' AND NOT EXISTS (SELECT FROM tasks_app_outcome WHERE id = about.outcome_id)',
+            'tasks_app_' || name, tasks_app_first_id(day));
+        COMMIT;
+    END LOOP;
 END $$;

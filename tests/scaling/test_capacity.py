@@ -10,7 +10,18 @@ from benchmarks.figures import Sheet
 
 #: Round numbers, so that each line can be checked in one's head.
 OUTCOME = Outcome(
-    log=4_000, images=12_000, table=500, indexes=500, cpu=0.001, dead=3, hot=0, prune=3.6e-5
+    log=4_000,
+    images=12_000,
+    table=500,
+    indexes=500,
+    cpu=0.001,
+    dead=3,
+    hot=0,
+    prune=3.6e-5,
+    prune_log=600,
+    partitioned=0.001,
+    whole=0.001,
+    drop=0,
 )
 
 

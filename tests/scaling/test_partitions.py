@@ -21,7 +21,7 @@ from django.test.utils import CaptureQueriesContext, override_settings
 
 from tasks_app import outbox, outcomes, worker
 from tasks_app.leases import Lease
-from tasks_app.models import Attempt, Outcome
+from tasks_app.models import Attempt, Cause, IdempotencyKey, Outcome, Repeat, Subject
 from tests.integration.command_line import WORKER, failed
 from tests.testapp import tasks
 
@@ -66,6 +66,8 @@ def before(database) -> dict[str, Outcome]:
         "waiting": tasks.add.using(run_after=3600).enqueue(1, 2),
         "named": called_with_id(UUID(int=2**128 - 1)),
     }
+    for _ in range(5):
+        run(tasks.add.enqueue(1, 2))
     execute(SQL.read_text())
     for table, key, primary_key in (
         ("tasks_app_outcome", "id", "id"),
@@ -154,6 +156,19 @@ def test_a_claim_looks_into_one_partition(before):
     plan = json.dumps(query(f"EXPLAIN (FORMAT JSON) {statement}"))
     assert "tasks_app_outcome_before" in plan
     assert [name for name in (*SUFFIXES, "default") if f"tasks_app_outcome_{name}" in plan] == []
+
+
+def test_what_was_said_of_rows_that_are_gone_is_swept(before):
+    """Causes, keys, repeats and subjects; those of outcomes that are there stay."""
+    gone, there = id_of(DAYS[0], 7), failed(called_with_id(id_of(DAYS[0], 8))).pk
+    for outcome_id in (gone, there):
+        Subject.objects.create(outcome_id=outcome_id, model="shop.order", object_pk="1")
+        IdempotencyKey.objects.create(scope=outcome_id.hex, outcome_id=outcome_id)
+        Repeat.objects.create(outcome_id=outcome_id)
+    Cause.objects.create(outcome_id=gone, failed_at=DAYS[0])
+    execute("CALL tasks_app_sweep(%s)", DAYS[1].date())
+    for model in (Subject, IdempotencyKey, Repeat, Cause):
+        assert list(model.objects.values_list("outcome_id", flat=True)) == [there]
 
 
 def test_a_days_rows_go_at_once_but_for_those_with_a_reason(before):

@@ -88,7 +88,7 @@ def test_a_burst_is_worked_off_round_by_round():
 def test_what_is_enqueued_together_is_announced_together():
     """One look takes a burst of a batch's size; what it waits for is the look."""
     relays = Relays(look=0.1, row=0)
-    course = Simulation(Plant(workers=99, relays=relays), [7.0] * 99, services.constant(1)).run()
+    course = Simulation(Plant(workers=99, relays=relays), [0.0] * 99, services.constant(1)).run()
     assert len(set(course.waits)) == 1
 
 
@@ -115,12 +115,22 @@ def test_the_broker_holds_no_more_than_it_may():
     assert simulation.at_the_broker == Relays.max_in_flight
 
 
-def test_a_relay_that_has_slept_long_is_late_by_an_interval_at_most():
-    """One call after an hour of nothing; with more relays the first of them comes sooner."""
-    for due in (3_600, 3_600.1, 3_600.2, 3_600.3, 3_600.4):
-        plant = Plant(workers=1)
-        (wait,) = Simulation(plant, [due], services.constant(1)).run().waits
-        assert 0 < wait <= Relays.longest + 2 * Relays.look + Relays.row
+def test_a_queue_that_is_nearly_full_is_not_topped_up():
+    """One process: fifty messages later there are fifty less, since a look is for a batch."""
+    simulation = Simulation(Plant(workers=1), [0.0] * 1_000, services.constant(1))
+    while simulation.now < 50:
+        simulation.step()
+    assert Relays.max_in_flight // 2 < simulation.at_the_broker < Relays.max_in_flight - 40
+
+
+def test_a_relay_that_has_slept_long_is_late_by_half_an_interval():
+    """In the mean of calls after an hour of nothing; by an interval at most."""
+    found = [
+        Simulation(Plant(workers=1), [3_600 + place / 37], services.constant(1)).run().oldest
+        for place in range(37)
+    ]
+    assert fmean(found) == pytest.approx(Relays.longest / 2, rel=0.2)
+    assert max(found) <= Relays.longest + 2 * Relays.look + Relays.row
 
 
 def test_a_relay_is_a_bound_where_processes_are_many():
