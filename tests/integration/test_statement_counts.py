@@ -61,7 +61,7 @@ LOOK = {
 
 #: What `enqueue_many` of a thousand calls sends outside a transaction.
 THOUSAND = {
-    "postgresql": ["INSERT"],
+    "postgresql": ["COPY"],
     "sqlite": ["BEGIN", "INSERT", "COMMIT"],
     "mysql": ["BEGIN", "INSERT", "COMMIT"],
 }
