@@ -243,7 +243,8 @@ def test_each_step_waits_for_postgresql_as_often_as_it_did(tap, settings):
     outcome = tasks.add.enqueue(1, 2)
     assert tap.take().round_trips == 1
     tasks.add.enqueue_many([(number, 1) for number in range(1_000)])
-    assert tap.take().round_trips == 1
+    # COPY waits until it may send.
+    assert tap.take().round_trips == 2
     outbox.take_due(200, [tasks.add.name])
     assert tap.take().round_trips == 9
     run(outcome, tasks.add)
