@@ -52,9 +52,6 @@ REPETITIONS = 5
 #: Waits for a database that is busy, and for one that is away.
 BUSY, AWAY = RetryPolicy(initial=0.05, maximum=1), RetryPolicy(initial=1, maximum=5)
 
-#: A crash point between a success and its commit: where it is armed, there has to be such a moment.
-BEFORE_COMMIT = "success.before_commit"
-
 Helper = Callable[..., Any]
 T = TypeVar("T")
 
@@ -208,13 +205,14 @@ def _succeed(run: Run, options: TaskOptions, value: Any) -> None:
     limit = options.max_result_bytes or conf.MAX_RESULT_BYTES
     result_json, why = arguments.encode_result(value, max_bytes=limit)
     omitted = short_line(why or "")
-    if not run.outcome.options_json and not is_armed(BEFORE_COMMIT):
+    # Where that crash point is armed, there has to be a moment before the commit.
+    if not run.outcome.options_json and not is_armed("success.before_commit"):
         commit_alone()
     outcomes.succeed(run.lease, result_json, omitted, run.take_progress(), run.read_log())
     if run.outcome.options_json:
         result = None if result_json is None else arguments.decode(result_json)
         canvas.on_success(run.outcome, result, omitted)
-    crash_point(BEFORE_COMMIT)
+    crash_point("success.before_commit")
 
 
 def _has_committed(run: Run, error: DatabaseFailure) -> bool:
