@@ -23,6 +23,9 @@ from tasks_app.conf import conf
 from tasks_app.models import Outcome
 from tasks_app.states import State
 
+#: What libpq says of a connection on which no transaction is open.
+IDLE = 0
+
 #: Rows per INSERT where each row's values are sent in full.
 BATCH = 2_000
 
@@ -137,6 +140,25 @@ class Prepared:
         if connection.vendor not in self._made:
             self._made[connection.vendor] = _Made(self, connection)
         return self._made[connection.vendor]
+
+
+def commit_alone() -> None:
+    """
+    Let the last statement of an `atomic` block commit by itself, if it is the first one, too.
+
+    On PostgreSQL psycopg begins a transaction with its first statement. Around a single one BEGIN
+    and COMMIT are two round trips for nothing: that is atomic and durable by itself. The block has
+    to end after it; what is to follow the commit follows. Does nothing where a statement was sent
+    before, within another block, and on other databases.
+    """
+    connection: Any = connections[conf.DATABASE]
+    driver = connection.connection
+    # psycopg 3 alone has a `pgconn`; a connection that was lost is None. A block within another one
+    # has sent its SAVEPOINT.
+    libpq = getattr(driver, "pgconn", None) if connection.vendor == "postgresql" else None
+    if libpq is not None and libpq.transaction_status == IDLE:
+        with connection.wrap_database_errors:
+            driver.autocommit = True
 
 
 def together(parts: Sequence[QuerySet[Any, Any]]) -> Iterator[Any]:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from tempfile import TemporaryFile
 from uuid import uuid4
 
 import pytest
@@ -29,7 +30,8 @@ from tests.testapp.models import Effect
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-#: What one successful run sends, in order; the helper itself sends nothing.
+#: What one successful run asks Django for, in order; the helper itself sends nothing.
+#: psycopg begins a transaction with its first statement: `sent` tells what goes over the line.
 RUN = {
     "postgresql": ["UPDATE", "BEGIN", "WITH", "COMMIT"],
     "sqlite": ["UPDATE", "BEGIN", "UPDATE", "INSERT", "COMMIT"],
@@ -80,6 +82,10 @@ WATCH = """
 UNWATCH = "DROP TRIGGER watch ON tasks_app_outcome; DROP FUNCTION watch; DROP TABLE commits;"
 
 
+#: A query in what libpq writes down of a connection.
+QUERY = re.compile(r'\tF\t\d+\tQuery\t "\s*(\w+)')
+
+
 @pytest.fixture(autouse=True)
 def connected():
     """Open the connection first: what Django asks a new one is no part of a call."""
@@ -113,6 +119,22 @@ def verbs() -> Iterator[list[str]]:
     with CaptureQueriesContext(connection) as captured:
         yield seen
     seen += [query["sql"].split(maxsplit=1)[0] for query in captured.captured_queries]
+
+
+@contextmanager
+def sent() -> Iterator[list[str]]:
+    """Collect the first word of each query that goes to PostgreSQL in the block."""
+    if connection.vendor != "postgresql":
+        pytest.skip("the other databases' drivers send what Django says")
+    seen: list[str] = []
+    with TemporaryFile("w+") as trace:
+        connection.connection.pgconn.trace(trace.fileno())
+        try:
+            yield seen
+        finally:
+            connection.connection.pgconn.untrace()
+        trace.seek(0)
+        seen += QUERY.findall(trace.read())
 
 
 def run(outcome, task):
@@ -248,7 +270,7 @@ def test_each_step_waits_for_postgresql_as_often_as_it_did(tap, settings):
     outbox.take_due(200, [tasks.add.name])
     assert tap.take().round_trips == 9
     run(outcome, tasks.add)
-    assert tap.take().round_trips == 4
+    assert tap.take().round_trips == 2
     with_a_row = tasks.record.enqueue(uuid4().hex)
     tap.take()
     run(with_a_row, tasks.record)
@@ -262,6 +284,45 @@ def test_a_retry_waits_for_postgresql_as_often_as_it_did(tap):
     with pytest.raises(Retry):
         run(outcome, tasks.note_ids)
     assert tap.take().round_trips == 5
+
+
+def test_a_run_that_writes_nothing_is_two_round_trips():
+    """Its settlement is all that its transaction would hold, and commits by itself."""
+    outcome = tasks.add.enqueue(1, 2)
+    with sent() as seen:
+        run(outcome, tasks.add)
+    assert seen == ["UPDATE", "WITH"]
+
+
+def test_what_an_atomic_helper_sends_shares_a_transaction_with_its_outcome():
+    """A helper that only reads has a transaction, too: what it has read is of one moment."""
+    key = uuid4().hex
+    outcome = tasks.record.enqueue(key)
+    with sent() as seen:
+        run(outcome, tasks.record)
+    assert seen == ["UPDATE", "BEGIN", "INSERT", "WITH", "COMMIT"]
+
+
+def test_what_follows_a_run_is_written_in_its_transaction():
+    """A settlement that enqueues the next step of a chain does not commit before it."""
+    outcome = tasks.add.apply_async((1, 2), link=tasks.add.si(3, 4))
+    with sent() as seen:
+        run(outcome, tasks.add)
+    assert seen[:3] == ["UPDATE", "BEGIN", "WITH"]
+    assert seen[-1] == "COMMIT"
+    assert seen.count("COMMIT") == 1
+
+
+def test_a_run_within_a_transaction_leaves_that_open():
+    """Whoever runs a call in a transaction of their own commits it themselves."""
+    with transaction.atomic():
+        outcome = tasks.add.enqueue(1, 2)
+        claimed = outcomes.claim(outcome.pk, frozenset({tasks.add.name}), "a worker")
+        with sent() as seen:
+            worker.execute(claimed, tasks.add.options, tasks.add.run, durable=False)
+        assert seen == ["SAVEPOINT", "WITH", "RELEASE"]
+        transaction.set_rollback(True)
+    assert not Outcome.objects.filter(pk=outcome.pk).exists()
 
 
 def test_one_commit_of_a_run_waits_for_the_disk():
