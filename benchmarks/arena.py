@@ -77,10 +77,10 @@ class Arena:
     def stamps(self) -> Path:
         return self.folder / "stamps"
 
-    @property
-    def servers(self) -> Mapping[str, Child]:
-        """The servers' processes, by their names."""
-        return {each.name: each.started for each in (self.database, *self.brokers.values())}
+    def servers(self, contestant: Contestant) -> Sequence[Child]:
+        """Return the processes of the servers that a contestant uses."""
+        broker = self.brokers.get(contestant.broker)
+        return [self.database.started, *([broker.started] if broker else [])]
 
     def begin(self, contestant: Contestant) -> None:
         """Give a contestant a fresh database, an empty broker and no stamps."""

@@ -45,6 +45,7 @@ CHARTS = (
         [FROM_COMMIT.format(f"p{percent}") for percent in PERCENTS],
         is_logarithmic=True,
     ),
+    Chart("relay", "Relay", ("relay on Redis", "relay on RabbitMQ")),
     Chart("cpu", "CPU per no-op", (WORKER_CPU, SERVER_CPU)),
     Chart("memory", "Memory, proportional share", (CHILD_MEMORY, WHOLE_MEMORY)),
 )

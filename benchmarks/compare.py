@@ -41,7 +41,7 @@ class Part:
     Attributes:
         name: As the command line calls it.
         run: Adds the figures of so many rounds to a sheet.
-        seconds: What a round takes on two cores that have nothing else to do, about.
+        seconds: What a round of all contestants takes on two quiet cores, at most.
     """
 
     name: str
@@ -57,7 +57,7 @@ def parts(course: Course) -> Sequence[Part]:
     """Return all parts; the first ones share the course's servers and contestants."""
     return (
         Part("enqueue", partial(enqueueing.run, course), 40),
-        Part("drain", partial(draining.run, course), 130),
+        Part("drain", partial(draining.run, course), 145),
         Part("latency", partial(responding.run, course), 50),
         *MODULES,
     )
@@ -76,6 +76,7 @@ def main(arguments: Sequence[str]) -> None:
     announce(chosen, rounds)
     folder = given.output or FOLDER
     folder.mkdir(parents=True, exist_ok=True)
+    course.equip()
     with course.arena:
         for part in chosen:
             facts = facts_of(course.arena, rounds)
@@ -93,7 +94,11 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contestant (5)")
     parser.add_argument("--only", nargs="+", choices=names, metavar="PART", help=", ".join(names))
     parser.add_argument(
-        "--contestants", nargs="+", choices=keys, metavar="NAME", help=", ".join(keys)
+        "--contestants",
+        nargs="+",
+        choices=keys,
+        metavar="NAME",
+        help=f"{', '.join(keys)}; needs --output",
     )
     parser.add_argument(
         "--output",
@@ -112,8 +117,8 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
         help="run the peers in this environment, where it has what they need, too",
     )
     given = parser.parse_args(arguments)
-    if given.quick and given.output is None:
-        parser.error("--quick measures nothing that the page should show: give an --output")
+    if (given.quick or given.contestants) and given.output is None:
+        parser.error("the page shows whole runs alone: --quick and --contestants need --output")
     return given
 
 
@@ -127,7 +132,7 @@ def announce(chosen: Sequence[Part], rounds: int) -> None:
     """Say what will be measured, how long that takes, and whether the machine is quiet."""
     minutes = sum(part.seconds for part in chosen) * rounds / 60
     names = ", ".join(part.name for part in chosen)
-    print(f"{names}: {rounds} rounds, about {minutes:.0f} min on two quiet cores", flush=True)
+    print(f"{names}; rounds: {rounds}; at most {minutes:.0f} min on two quiet cores", flush=True)
     if (load := os.getloadavg()[0]) > QUIET:
         print(f"This machine has other work: its load average is {load:.1f}.", flush=True)
 

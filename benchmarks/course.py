@@ -68,6 +68,18 @@ class Course:
     sizes: Sizes = field(default_factory=Sizes)
     failures: list[str] = field(default_factory=list)
 
+    def equip(self) -> None:
+        """Make the environments that are not there yet; who cannot have one does not take part."""
+        equipped = []
+        for contestant in self.contestants:
+            try:
+                self.arena.python(contestant)
+            except (OSError, RuntimeError) as error:
+                self._fail(contestant, "environment", error)
+            else:
+                equipped.append(contestant)
+        self.contestants = equipped
+
     def run(self, sheet: Sheet, rounds: int, kind: str, turn: Turn) -> None:
         """
         Let everybody of whom this kind is measured take such a turn in each round.

@@ -37,11 +37,12 @@ def drain_noops(course: Course, contestant: Contestant) -> Sequence[Reading]:
     arena = course.arena
     tasks = course.sizes.drained_by(contestant, course.sizes.tasks)
     _begin(arena, contestant, f"fill:{tasks}")
+    servers = arena.servers(contestant)
     with arena.workers(contestant) as workers:
         _wait_for_stamps(arena, workers, 1)
-        run_before, cpu_before = stamps.count(arena.stamps), _cpu(arena, workers)
+        run_before, cpu_before = stamps.count(arena.stamps), _cpu(servers, workers)
         _wait_for_stamps(arena, workers, tasks)
-        costs = [now - then for now, then in zip(_cpu(arena, workers), cpu_before, strict=True)]
+        costs = [now - then for now, then in zip(_cpu(servers, workers), cpu_before, strict=True)]
         _wait_for_results(arena, contestant, tasks)
         memory = _memory(workers)
     each = [1_000 * cost / max(1, tasks - run_before) for cost in costs]
@@ -94,8 +95,8 @@ def _speed(arena: Arena, tasks: int) -> float:
     return (tasks - 1) / (times[-1] - times[0])
 
 
-def _cpu(arena: Arena, workers: Sequence[Child]) -> tuple[float, float]:
-    return usage.cpu_seconds(workers), usage.cpu_seconds(arena.servers.values())
+def _cpu(servers: Sequence[Child], workers: Sequence[Child]) -> tuple[float, float]:
+    return usage.cpu_seconds(workers), usage.cpu_seconds(servers)
 
 
 def _memory(workers: Sequence[Child]) -> Sequence[Reading]:

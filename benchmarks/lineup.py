@@ -118,13 +118,26 @@ PROCRASTINATE = Contestant(
     name="Procrastinate",
     key="procrastinate",
     module="peers.procrastinate.contestant",
-    says="Django app, coroutines, `listen_notify`",
+    says="Django app, coroutines, `listen_notify`, `concurrency=1`",
     peer="procrastinate",
     broker="none",
     pace=300,
     is_celery=False,
     has_bulk=True,
     ended="SELECT count(*) FROM procrastinate_jobs WHERE status = 'succeeded'",
+)
+PROCRASTINATE_TEN = Contestant(
+    name="Procrastinate, ten at once",
+    key="procrastinate-ten",
+    module=PROCRASTINATE.module,
+    says="the same with `concurrency=10`: up to twenty calls at once, where the others have two",
+    peer="procrastinate",
+    broker="none",
+    pace=400,
+    is_celery=False,
+    ended=PROCRASTINATE.ended,
+    variables={"BENCHMARK_CONCURRENCY": "10"},
+    measures=frozenset({DRAIN}),
 )
 DJANGO_TASKS_DB = Contestant(
     name="django-tasks-db",
@@ -135,7 +148,7 @@ DJANGO_TASKS_DB = Contestant(
     broker="none",
     pace=400,
     is_celery=False,
-    ended="SELECT count(*) FROM django_tasks_db_dbtaskresult WHERE status = 'SUCCESSFUL'",
+    ended="SELECT count(*) FROM django_tasks_database_dbtaskresult WHERE status = 'SUCCESSFUL'",
 )
 OUTBOX = Contestant(
     name="django-celery-outbox",
@@ -154,6 +167,7 @@ LINEUP = (
     RESULTS,
     RESULTS_KEPT,
     PROCRASTINATE,
+    PROCRASTINATE_TEN,
     DJANGO_TASKS_DB,
     OUTBOX,
 )

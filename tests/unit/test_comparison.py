@@ -150,6 +150,30 @@ def test_a_contestant_that_fails_is_named_and_left_out_while_the_others_go_on(ca
     assert "".join(turns.taken) == "abc" + "bca" + "ac"
 
 
+def test_a_contestant_without_an_environment_takes_no_part(capsys):
+    """One failed installation is told once, not once in each round."""
+
+    def python(contestant):
+        if contestant.name == "b":
+            raise RuntimeError("no network")
+
+    contestants = [Contestant(name, name, "module", "as is") for name in "abc"]
+    course = Course(SimpleNamespace(python=python), contestants)
+    course.equip()
+    assert [each.name for each in course.contestants] == ["a", "c"]
+    assert course.failures == ["environment: b"]
+    assert "no network" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [["--quick"], ["--contestants", "own"]])
+def test_the_page_shows_no_part_of_a_run(option, capsys):
+    """What measures little, or not everybody, is written elsewhere."""
+    with pytest.raises(SystemExit):
+        compare.parsed(option)
+    assert "need --output" in capsys.readouterr().err
+    assert compare.parsed([*option, "--output", "elsewhere"])
+
+
 def test_a_part_that_fails_as_a_whole_is_named(capsys):
     """The next part is measured all the same."""
     course = Course(None, ())

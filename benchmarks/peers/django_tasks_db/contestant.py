@@ -84,7 +84,7 @@ def call() -> str:
 
 seen = partial(
     looking.in_database,
-    "SELECT status = 'SUCCESSFUL' FROM django_tasks_db_dbtaskresult WHERE id = %s",
+    "SELECT status = 'SUCCESSFUL' FROM django_tasks_database_dbtaskresult WHERE id = %s",
 )
 
 
