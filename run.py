@@ -38,7 +38,7 @@ PIP_NEEDED = (22, 3)
 COMMANDS = {
     "demo": ("example,redis,postgres", ["-m", "example_project.demo"], False),
     "test": ("test", ["-X", "dev", "-m", "pytest"], True),
-    "bench": ("bench", ["-m", "benchmarks", "compare"], True),
+    "bench": ("bench", ["-m", "benchmarks.compare"], True),
 }
 NO_MYSQL = (
     "run.py: mysqlclient could not be built, so MariaDB is left out. To have it:\n"

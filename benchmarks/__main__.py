@@ -1,12 +1,10 @@
 """Run a benchmark by its name: `python -m benchmarks drain`."""
 
 import argparse
-import sys
 
-from benchmarks import compare, console, drain, enqueue, latency, logging, losses, metrics, periodic
+from benchmarks import console, drain, enqueue, latency, logging, losses, metrics, periodic
 
 BENCHMARKS = (
-    "compare",
     "console",
     "drain",
     "enqueue",
@@ -21,9 +19,6 @@ BENCHMARKS = (
 
 def main() -> None:
     """Read the command line and run what it names."""
-    if sys.argv[1:2] == ["compare"]:
-        compare.main(sys.argv[2:])
-        return
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("benchmark", choices=BENCHMARKS)
     parser.add_argument("--tasks", type=int, help="calls per contestant and round")

@@ -22,28 +22,26 @@ COLOURS = ("#2f7ed8", "#e0912f", "#4caf50")
 FILLED = 0.8
 
 #: Inches: the width of a chart, and the height of a bar and of what is around the bars.
-WIDTH, BAR, AROUND = 8, 0.2, 1.2
+WIDTH, BAR, AROUND = 8, 0.2, 1.4
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart: its file's name, its title, its measures, and whether its axis is logarithmic."""
+    """A chart: its file's name, its title and its measures, which have one unit."""
 
     name: str
     title: str
     measures: Sequence[str]
-    is_logarithmic: bool = False
 
 
 CHARTS = (
     Chart("drain", "Drain by two processes", (NOOP, WRITING)),
     Chart("enqueue", "Enqueue, one by one", (SINGLE, IN_TRANSACTION)),
-    Chart("bulk", "Enqueue many", (BULK.format(10_000), BULK.format(100_000)), is_logarithmic=True),
+    Chart("bulk", "Enqueue many", (BULK.format(10_000), BULK.format(100_000))),
     Chart(
         "latency",
         "From commit to visible result, idle worker",
         [FROM_COMMIT.format(f"p{percent}") for percent in PERCENTS],
-        is_logarithmic=True,
     ),
     Chart("relay", "Relay", ("relay on Redis", "relay on RabbitMQ")),
     Chart("cpu", "CPU per no-op", (WORKER_CPU, SERVER_CPU)),
@@ -79,6 +77,9 @@ def _draw(chart: Chart, sheet: Sheet, path: Path) -> None:
     for place, (measure, some) in enumerate(figures.items()):
         _draw_bars(axes, names, some, place, len(figures), measure)
     _dress(axes, chart, names, next(iter(figures.values()))[0])
+    picture.legend(
+        loc="outside lower center", ncols=len(figures), frameon=False, labelcolor=INK, fontsize=8
+    )
     picture.savefig(path, transparent=True, metadata={"Date": None})
     plt.close(picture)
 
@@ -103,12 +104,9 @@ def _draw_bars(  # noqa: PLR0913, PLR0917 - one call, beside the axes they belon
 def _dress(axes: Any, chart: Chart, names: Sequence[str], example: Figure) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    if chart.is_logarithmic:
-        axes.set_xscale("log")
     axes.margins(x=0.12)
     axes.set_xlabel(f"{example.unit}, {example.better} is better; median, lowest and highest")
     axes.set_title(chart.title)
-    axes.legend(frameon=False, labelcolor=INK, fontsize=8)
     axes.tick_params(colors=INK)
     for side in axes.spines.values():
         side.set_visible(False)

@@ -181,3 +181,7 @@ def tell(folder: Path, page: Path | None) -> None:
     (folder / "tables.md").write_text(text)
     if page is not None:
         tables.put_between_marks(page, text)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -23,6 +23,10 @@ LOOK = 0.0005
 #: Shortest and longest time in seconds that a worker rests between two calls.
 REST = (0.002, 0.01)
 
+#: Seconds from commit to a result that is there before the call has returned, as it may be where
+#: the call publishes and does not commit. Ratios need something to divide by.
+LEAST = 0.00001
+
 #: Seconds after which a call without result is a failure.
 PATIENCE = 60
 
@@ -93,7 +97,7 @@ def _latency(module: ModuleType) -> list[float]:
         if time.monotonic() > committed + PATIENCE:
             raise TimeoutError(f"no result of {identity} after {PATIENCE} s")
         time.sleep(LOOK)
-    return [(seen - began) * 1_000, (seen - committed) * 1_000]
+    return [1_000 * max(seen - began, LEAST), 1_000 * max(seen - committed, LEAST)]
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ def test_a_comparison_measures_who_is_there_and_names_who_is_not(tmp_path):
     """This project drains; a peer whose packages are missing fails, and so does the command."""
     skip_or_fail("postgres")
     skip_or_fail("redis")
-    command = ["-m", "benchmarks", "compare", "--quick", "--here", "--output", str(tmp_path)]
+    command = ["-m", "benchmarks.compare", "--quick", "--here", "--output", str(tmp_path)]
     run = subprocess.run(
         [sys.executable, *command, "--only", "drain", "--contestants", "own", "procrastinate"],
         cwd=ROOT,
