@@ -37,6 +37,9 @@ QUEUE = "celery"
 
 BROKERS: Mapping[str, type[Redis | RabbitMQ]] = {"redis": Redis, "rabbitmq": RabbitMQ}
 
+#: Seconds after which a turn's process that goes on is a failure.
+PATIENCE = 600
+
 #: Variables that would make one interpreter slower than another.
 OUR_OWN = ("PYTHONDEVMODE", "PYTHONWARNINGS", "DJANGO_SETTINGS_MODULE")
 
@@ -87,13 +90,12 @@ class Arena:
         self._empty_broker(contestant)
         template = contestant.module.replace(".", "_")
         if template not in self.prepared:
-            self.execute(f"CREATE DATABASE {template}")
+            self._make(template, "template1")
             self.execute(rows.TABLE, template)
             self.turn(contestant, "prepare", database=template)
             self.prepared.add(template)
-        self.execute(f"DROP DATABASE IF EXISTS {TURN} WITH (FORCE)")
         wait_until(lambda: not self._users(template), 30, f"nobody to use {template}")
-        self.execute(f"CREATE DATABASE {TURN} TEMPLATE {template}")
+        self._make(TURN, template)
         self.stamps.write_bytes(b"")
 
     def turn(self, contestant: Contestant, *acts: str, database: str = TURN) -> list[Any]:
@@ -102,6 +104,7 @@ class Arena:
 
         Raises:
             TurnFailed: Its process did not end well.
+            subprocess.TimeoutExpired: It did not end at all, and was killed.
         """
         command = [str(self.python(contestant)), "-m", "benchmarks.turn", contestant.module, *acts]
         run = subprocess.run(
@@ -111,6 +114,7 @@ class Arena:
             capture_output=True,
             text=True,
             check=False,
+            timeout=PATIENCE,
         )
         if run.returncode:
             raise TurnFailed(f"{' '.join(acts)}: {last_lines(run.stderr)}")
@@ -174,6 +178,10 @@ class Arena:
         with psycopg.connect(self.address(database), autocommit=True) as connection:
             row = connection.execute(sql.SQL(statement)).fetchone()
         return row[0] if row else None
+
+    def _make(self, database: str, template: str) -> None:
+        self.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
+        self.execute(f"CREATE DATABASE {database} TEMPLATE {template}")
 
     def _users(self, database: str) -> int:
         count: int = self.ask(
