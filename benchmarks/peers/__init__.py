@@ -1,1 +1,1 @@
-"""Peers: projects beside which this one is measured, each in an environment of its own."""
+"""The peers: a folder for each environment, with its pinned requirements and its contestants."""
