@@ -27,7 +27,7 @@ class Relays:
     """The relays, and how they look for rows; by default as the package has it."""
 
     number: int = 1
-    batch: int = 200
+    batch: int = 500
     max_in_flight: int = 200
     #: Waits after a look that found work, and at most after those that found none.
     shortest: float = 0.01
