@@ -241,7 +241,7 @@ def test_a_full_pipe_holds_nobody_up(folder: Path) -> None:
     listening.close()
 
 
-LISTENER = """
+SLEEPER = """
 import os, time
 from pathlib import Path
 from tasks_app.filesystem_wakeups import WakeupPipe
@@ -254,7 +254,7 @@ time.sleep(600)
 
 def test_the_pipe_of_a_killed_worker_is_removed_by_whoever_wakes(tmp_path: Path) -> None:
     """Else publishers would have ever more to ring."""
-    with python("-c", LISTENER, folder=tmp_path, stdout=subprocess.PIPE) as process:
+    with python("-c", SLEEPER, folder=tmp_path, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "listening\n"
         filesystem_wakeups.wake(tmp_path / "wakeups")

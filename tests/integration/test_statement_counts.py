@@ -191,9 +191,11 @@ def test_a_thousand_calls_commit_once():
     with verbs() as seen:
         tasks.add.enqueue_many([(number, 1) for number in range(1_000)])
     if connection.vendor == "sqlite":
-        # It takes so many values per statement as it was built for.
+        # It takes so many values per statement as it was built for; one needs no transaction.
         seen = list(dict.fromkeys(seen))
-    assert seen == THOUSAND[connection.vendor]
+        assert seen in (["INSERT"], THOUSAND["sqlite"])
+    else:
+        assert seen == THOUSAND[connection.vendor]
 
 
 def test_many_keys_are_one_statement():

@@ -127,6 +127,9 @@ def test_three_beats_that_are_killed_and_paused_decide_each_slot_once(tmp_path, 
     with three_beats(tmp_path, dice) as beats:
         wait_until(Leadership.objects.exists, PATIENCE, "a leader")
         firsts = {row.pk: timer_of(row, missed="all").next_at for row in rows}
+        decided = Slot.objects.filter(entry_id=rows[0].pk)
+        wait_until(lambda: decided.exists() and is_nothing_due(), PATIENCE, "the first slots")
+        began = timezone.now()
         until = time.monotonic() + SECONDS
         while time.monotonic() < until:
             beats.harm()
@@ -144,6 +147,7 @@ def test_three_beats_that_are_killed_and_paused_decide_each_slot_once(tmp_path, 
     keys = Outcome.objects.values_list("idempotency_key", flat=True)
     assert Counter(keys).keys() == {f"{slot.name}@{slot.slot_at.isoformat()}" for slot in made}
     assert Outcome.objects.count() == made.count()
-    late = [slot.decided_at - slot.slot_at for slot in made]
+    # Before the first fault beats were starting, which takes what it takes.
+    late = [slot.decided_at - slot.slot_at for slot in made if slot.slot_at > began]
     record_property("slots, faults, latest", f"{len(late)}, {dict(beats.counts)}, {max(late)}")
     assert max(late) <= LATEST, "\n".join(account_of(made, beats.diary))
