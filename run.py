@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """
-Run this checkout with nothing but Python and pip: `demo` shows it at work, `test` tests it.
+Run this checkout with nothing but Python and pip: `demo` shows it, `test` tests, `bench` measures.
 
 The first run makes an isolated environment in `.venv` (about half a minute, from the network);
 later runs start at once. The stamp inside says what was installed, from which `pyproject.toml`
@@ -38,6 +38,7 @@ PIP_NEEDED = (22, 3)
 COMMANDS = {
     "demo": ("example,redis,postgres", ["-m", "example_project.demo"], False),
     "test": ("test", ["-X", "dev", "-m", "pytest"], True),
+    "bench": ("bench", ["-m", "benchmarks.compare"], True),
 }
 NO_MYSQL = (
     "run.py: mysqlclient could not be built, so MariaDB is left out. To have it:\n"
@@ -49,12 +50,13 @@ def main() -> None:
     """Read the command, prepare the environment, become the command."""
     parser = argparse.ArgumentParser(
         prog="run.py",
-        description="Show tasks_app at work (demo) or test it (test), in its own environment.",
+        description="Show tasks_app at work (demo), test it (test) or measure it beside its peers "
+        "(bench), in its own environment.",
         epilog="Everything after the command is passed on; try: run.py demo --help. "
         "TASKS_APP_VENV names another place for the environment than .venv.",
     )
     parser.add_argument("command", choices=COMMANDS)
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="for the demo, or for pytest")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="for what it starts")
     given = parser.parse_args()
     extras, start, in_checkout = COMMANDS[given.command]
     wants_mysql = given.command == "test" or any("mysql:" in each for each in given.arguments)

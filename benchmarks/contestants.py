@@ -14,11 +14,18 @@ ROOT = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True)
+class Address:
+    """A database, or a broker, that is no server of its own."""
+
+    url: str
+
+
+@dataclass(frozen=True)
 class Ground:
     """The servers and the folder of one benchmark."""
 
-    database: PostgreSQL
-    broker: Redis
+    database: PostgreSQL | Address
+    broker: Redis | Address
     folder: Path
 
     @property
@@ -61,7 +68,8 @@ class Ground:
         self.run("django", "migrate", "--verbosity", "0", "--settings", "benchmarks.settings")
 
     def clear(self) -> None:
-        """Empty the broker and the file of stamps."""
-        with self.broker.client() as client:
-            client.flushall()
+        """Empty the file of stamps, and the broker where it is a server."""
+        if isinstance(self.broker, Redis):
+            with self.broker.client() as client:
+                client.flushall()
         self.stamps.write_bytes(b"")

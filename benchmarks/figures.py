@@ -75,6 +75,16 @@ class Sheet:
             self._figures[key] = Figure(measure, contestant, unit, better)
         self._figures[key].add(value)
 
+    def drop(self, measure: str, contestant: str) -> None:
+        """Forget a figure, if there is one: a contestant that failed has no value to compare."""
+        self._figures.pop((measure, contestant), None)
+
+    def replace(self, newer: Sheet) -> None:
+        """Take over another run's figures; what it has measured is kept of that run alone."""
+        measured = {figure.measure for figure in newer}
+        kept = {key: value for key, value in self._figures.items() if key[0] not in measured}
+        self._figures = kept | newer._figures
+
     def __iter__(self) -> Iterator[Figure]:
         return iter(self._figures.values())
 

@@ -2,6 +2,8 @@
 
 import statistics
 
+from benchmarks.figures import Sheet
+
 
 class Rounds:
     """
@@ -38,6 +40,16 @@ class Rounds:
                 f"{first} / {name}: {statistics.median(ratios):.2f} "
                 f"({min(ratios):.2f} to {max(ratios):.2f})"
             )
+
+
+def tell_sheet(sheet: Sheet) -> None:
+    """Print each figure: its median, lowest and highest value, and the machine's highest load."""
+    for figure in sheet:
+        lowest, highest = min(figure.values), max(figure.values)
+        print(
+            f"{figure.measure:44} {figure.contestant:28} {figure.median:10,.3f} {figure.unit} "
+            f"({lowest:,.3f} to {highest:,.3f}; load {max(figure.loads):.1f})"
+        )
 
 
 def _spread(speeds: list[float]) -> float:

@@ -19,7 +19,7 @@ DATABASES = {
         "HOST": _address.hostname,
         "PORT": _address.port,
         "USER": _address.username,
-        "NAME": "postgres",
+        "NAME": _address.path.removeprefix("/"),
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

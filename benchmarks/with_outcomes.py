@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from uuid import UUID
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"
 
@@ -12,8 +13,10 @@ django.setup()
 from benchmarks import stamps
 from tasks_app import task
 from tasks_app.celery import app
+from tasks_app.models import Outcome
+from tasks_app.states import State
 
-__all__ = ["app", "bulk", "fill", "noop", "one_by_one"]
+__all__ = ["app", "bulk", "call", "fill", "has_result", "noop", "one_by_one"]
 
 noop = task(stamps.leave, name="noop")
 
@@ -37,3 +40,13 @@ def one_by_one(orders: Iterable[int]) -> None:
     """Enqueue each call by itself, committing each."""
     for order in orders:
         charge.enqueue(order, "a note")
+
+
+def call() -> UUID:
+    """Enqueue one no-op call and return its id."""
+    return noop.enqueue().id
+
+
+def has_result(call_id: UUID) -> bool:
+    """Tell whether a call has succeeded."""
+    return Outcome.objects.filter(pk=call_id, state=State.SUCCEEDED).exists()

@@ -18,7 +18,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from uuid import UUID
 
-from kombu.utils.json import JSONEncoder, dumps, loads, register_type
+from kombu.utils.json import JSONEncoder, dumps, object_hook, register_type
 
 from tasks_app.exceptions import InvalidArgument
 
@@ -32,6 +32,9 @@ _INT64: Final = range(-(2**63), 2**63)
 _ENVELOPE: Final = frozenset({"__type__", "__value__"})
 _SHOWN_KEY_LENGTH: Final = 40
 _WHOLE_SECONDS: Final = "a zone whose offset is whole seconds"
+
+#: Made once: `json.loads` makes one for each text.
+_decoder: Final = json.JSONDecoder(object_hook=object_hook)
 
 #: Where a value stands: its parent's place and its own key or index.
 _Place = tuple[Any, ...]
@@ -60,11 +63,10 @@ def encode_arguments(
         check.refuse(("args",), args, "a list or tuple of the positional arguments")
     if not isinstance(kwargs, Mapping):
         check.refuse(("kwargs",), kwargs, "a dict of the keyword arguments")
-    plain_args, plain_kwargs = list(args), dict(kwargs)
-    # The two outer containers are the call's own, so depth counts from the values inside.
-    check.visit(plain_args, ("args",), -1)
-    check.visit(plain_kwargs, ("kwargs",), -1)
-    texts = _to_text(plain_args), _to_text(plain_kwargs)
+    texts = (
+        check.text(list(args), "args") if args else "[]",
+        check.text(dict(kwargs), "kwargs") if kwargs else "{}",
+    )
     if len(texts[0]) + len(texts[1]) > max_bytes:
         check.refuse_size()
     return texts
@@ -105,7 +107,7 @@ def decode(text: str) -> Any:
         ValueError: the text is not JSON, or names a type that nobody registered.
 
     """
-    return loads(text)
+    return _decoder.decode(text)
 
 
 def digest(args_text: str, kwargs_text: str) -> str:
@@ -115,8 +117,10 @@ def digest(args_text: str, kwargs_text: str) -> str:
     It is a SHA-256 in hex. Values that differ in type differ here too: ``1``, ``1.0`` and ``True``
     are three. ``charge(7)`` and ``charge(order_id=7)`` are made alike by binding them first.
     """
-    raw = [json.loads(args_text), json.loads(kwargs_text)]
-    canonical = json.dumps(raw, sort_keys=True, separators=(",", ":"))
+    canonical = f"[{args_text},{kwargs_text}]"
+    if "{" in args_text or kwargs_text != "{}":
+        # Only dicts have an order that does not count.
+        canonical = json.dumps(json.loads(canonical), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
 
@@ -151,6 +155,11 @@ class _Check:
     def __init__(self, max_bytes: int, verb: str) -> None:
         self.max_bytes = self.left = max_bytes
         self.verb = verb
+
+    def text(self, value: object, name: str) -> str:
+        """Accept and write an outer container: it is the call's own and counts for no depth."""
+        self.visit(value, (name,), -1)
+        return _to_text(value)
 
     def visit(self, value: object, place: _Place, depth: int) -> None:
         """Accept ``value`` or raise; the commonest kinds are asked for first."""

@@ -11,12 +11,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Self
 
 from celery import Celery, current_app
-from kombu import Connection
+from kombu import Connection, Queue
 from kombu.exceptions import KombuError
 from kombu.utils.json import dumps
 
 from tasks_app import context
 from tasks_app.arguments import decode
+from tasks_app.confirms import Confirms
 from tasks_app.crash_points import crash_point
 from tasks_app.models import Outcome
 from tasks_app.options import TaskOptions
@@ -88,6 +89,7 @@ class Publisher:
         self.app = app
         self._connection: Connection | None = None
         self._producer: Any = None
+        self._confirms: Confirms | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -107,12 +109,16 @@ class Publisher:
                 have arrived.
         """
         with self._at_the_broker() as producer:
-            for queue in {outcome.queue for outcome in outcomes}:
-                producer.maybe_declare(self.app.amqp.queues[queue])
+            doorbells = Doorbells(self.app)
+            queues = {name: self.app.amqp.queues[name] for name in {row.queue for row in outcomes}}
+            for queue in queues.values():
+                producer.maybe_declare(queue)
             with _batch(producer):
                 for outcome in outcomes:
-                    self._send(producer, outcome)
+                    self._send(producer, outcome, queues[outcome.queue], doorbells)
                     crash_point("relay.after_message")
+            if self._confirms is not None:
+                self._confirms.wait(SILENCE)
         return len(outcomes)
 
     def messages(self, queues: Iterable[str]) -> dict[str, int]:
@@ -142,20 +148,29 @@ class Publisher:
             self.close()
             raise BrokerDown(str(error) or type(error).__name__) from error
 
-    def _send(self, producer: Any, outcome: Outcome) -> None:
+    def _send(self, producer: Any, outcome: Outcome, queue: Queue, doorbells: "Doorbells") -> None:
         with surrounded(surroundings, outcome):
             self.app.amqp.send_task_message(
                 producer,
                 outcome.task_name,
-                self._message(outcome),
-                queue=outcome.queue,
+                doorbells.message(outcome),
+                queue=queue,
                 declare=(),
                 retry=False,
+                **self._options(queue),
             )
+
+    def _options(self, queue: Queue) -> dict[str, Any]:
+        """Return what makes RabbitMQ give back a message whose queue somebody has deleted."""
+        # Celery publishes to a direct exchange's queue by its name; another one may know better
+        # than RabbitMQ where a message goes, and when.
+        is_direct = self._confirms is not None and queue.exchange.type == "direct"
+        return {"mandatory": True} if is_direct else {}
 
     def close(self) -> None:
         """Drop the connection without waiting for the other side."""
         connection, self._connection, self._producer = self._connection, None, None
+        self._confirms = None
         if connection is not None:
             try:
                 connection.collect(socket_timeout=0.1)
@@ -163,10 +178,15 @@ class Publisher:
                 return
 
     def _connect(self) -> Any:
-        self._connection = bounded_connection(self.app)
-        self._connection.ensure_connection(max_retries=1, interval_start=0, timeout=SILENCE)
-        self._producer = self.app.amqp.Producer(self._connection, auto_declare=False)
-        return self._producer
+        connection = self._connection = bounded_connection(self.app)
+        options: Any = connection.transport_options
+        # py-amqp would wait for its word on each message.
+        is_confirmed = _is_py_amqp(connection) and options.pop("confirm_publish", False)
+        connection.ensure_connection(max_retries=1, interval_start=0, timeout=SILENCE)
+        producer = self.app.amqp.Producer(connection, auto_declare=False)
+        self._confirms = Confirms(producer.channel) if is_confirmed else None
+        self._producer = producer
+        return producer
 
     def _errors(self) -> tuple[type[BaseException], ...]:
         if self._connection is None:
@@ -174,29 +194,85 @@ class Publisher:
         connection = self._connection
         return NETWORK_ERRORS + connection.connection_errors + connection.channel_errors
 
-    def _message(self, outcome: Outcome) -> Any:
-        args, kwargs = mask_arguments(
-            outcome.task_name, decode(outcome.args_json), decode(outcome.kwargs_json)
-        )
+
+class Doorbells:
+    """Makes the messages of one batch; what those of a task have in common is made once."""
+
+    def __init__(self, app: Celery) -> None:
+        self.app = app
+        self._common: dict[str, Any] = {}
+
+    def message(self, outcome: Outcome) -> Any:
+        """Return an outcome's message as Celery's protocol 2 has it: an id, but no arguments."""
+        common = self._common.get(outcome.task_name) or self._make_common(outcome.task_name)
+        headers, properties, body, sent_event = common
         options = call_options(outcome)
-        hard, soft = options.get("limits", (None, None))
-        message = self.app.amqp.as_task_v2(
-            str(outcome.id),
-            outcome.task_name,
-            time_limit=hard,
-            soft_time_limit=soft,
-            root_id=str(outcome.root_id),
-            parent_id=None if outcome.parent_id is None else str(outcome.parent_id),
-            retries=max(outcome.attempt - outcome.crashes, 0),
+        own = _own_headers(outcome, options)
+        if sent_event is not None:
+            sent_event = {**sent_event, **_about_sending(own)}
+        return type(common)(
+            {**headers, "stamps": {}, **own, **_other_headers(outcome, options)},
+            {**properties, "correlation_id": own["id"]},
+            # What stands around a publish may write into it.
+            (*body[:2], dict(body[2])),
+            sent_event,
+        )
+
+    def _make_common(self, task_name: str) -> Any:
+        common = self._common[task_name] = self.app.amqp.as_task_v2(
+            "",
+            task_name,
             ignore_result=True,
-            argsrepr=repr(tuple(args))[:SHOWN],
-            kwargsrepr=repr(kwargs)[:SHOWN],
+            argsrepr="",
+            kwargsrepr="",
             create_sent_event=self.app.conf.task_send_sent_event,
         )
-        message.headers.update(context.trace_headers(outcome.trace_context))
-        message.headers.update(options.get("headers") or {})
-        message.headers[DOORBELL] = outcome.fence
-        return message
+        return common
+
+
+def _own_headers(outcome: Outcome, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return Celery's headers whose values are an outcome's own."""
+    argsrepr, kwargsrepr = _shown_arguments(outcome)
+    return {
+        "id": str(outcome.id),
+        "root_id": str(outcome.root_id),
+        "parent_id": None if outcome.parent_id is None else str(outcome.parent_id),
+        "retries": max(outcome.attempt - outcome.crashes, 0),
+        "timelimit": list(options.get("limits", (None, None))),
+        "argsrepr": argsrepr,
+        "kwargsrepr": kwargsrepr,
+    }
+
+
+def _other_headers(outcome: Outcome, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the headers of a trace, of the caller, and the one that marks a doorbell."""
+    return {
+        **context.trace_headers(outcome.trace_context),
+        **(options.get("headers") or {}),
+        DOORBELL: outcome.fence,
+    }
+
+
+def _about_sending(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what Celery's event `task-sent` says of a message with these headers."""
+    return {
+        "uuid": headers["id"],
+        "args": headers["argsrepr"],
+        "kwargs": headers["kwargsrepr"],
+        **{name: headers[name] for name in ("root_id", "parent_id", "retries")},
+    }
+
+
+def _shown_arguments(outcome: Outcome) -> tuple[str, str]:
+    """Return the masked texts of positional and keyword arguments that a message may show."""
+    args, kwargs = mask_arguments(
+        outcome.task_name, decode(outcome.args_json), decode(outcome.kwargs_json)
+    )
+    return repr(tuple(args))[:SHOWN], repr(kwargs)[:SHOWN]
+
+
+def _is_py_amqp(connection: Connection) -> bool:
+    return bool(connection.transport.driver_name == "py-amqp")
 
 
 def _batch(producer: Any) -> AbstractContextManager[Any]:

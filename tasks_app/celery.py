@@ -44,7 +44,6 @@ def defaults() -> dict[str, Any]:
         "broker_heartbeat": 10,
         "result_backend": "tasks_app.results:OutcomeBackend",
         "task_send_sent_event": False,
-        "worker_send_task_events": True,
         "worker_prefetch_multiplier": 1,
         "worker_hijack_root_logger": False,
         "worker_soft_shutdown_timeout": 10,

@@ -163,6 +163,16 @@ SETTINGS: Mapping[str, Setting] = {
     "LEASE": Setting(45, _positive_span, "How long a claim holds without renewal."),
     "RESCUE_INTERVAL": Setting(10, _positive_span, "How often dead leases are looked for."),
     "RELAY_INTERVAL": Setting(0.5, _positive_span, "Longest wait between two looks for due rows."),
+    "WAKEUPS": Setting(
+        True,  # noqa: FBT003
+        _switch,
+        "Wake the relays of the same host after the commit of what was enqueued.",
+    ),
+    "WAKEUP_FOLDER": Setting(
+        None,
+        _path,
+        "Where relays listen for that; None: in the host's temporary folder.",
+    ),
     "MAX_IN_FLIGHT": Setting(200, _positive, "Unclaimed messages per queue at the broker."),
     "MAX_CRASHES": Setting(3, _positive, "Lost workers after which an outcome fails."),
     "CANCEL_GRACE": Setting(30, _span, "Time between a cancel request and the hard stop."),

@@ -160,6 +160,11 @@ def _expect(kind: str, word: str, known: Mapping[str, object]) -> None:
         raise ConfigurationError(f"{VARIABLE}: unknown {kind} {word!r}.{did_you_mean(word, known)}")
 
 
+def is_armed(point: str) -> bool:
+    """Tell whether a point is to do anything in this process."""
+    return point in _TRAPS
+
+
 def _pass(point: str) -> None:
     """Do nothing: no point is armed."""
 

@@ -335,10 +335,10 @@ def _awaited(helper: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _arguments(call: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    if isinstance(call, Mapping):
-        return (), call
     if isinstance(call, list | tuple):
         return call, {}
+    if isinstance(call, Mapping):
+        return (), call
     kind = type(call).__name__
     msg = (
         f"A call of type {kind}: give each as a tuple of positional or a dict of keyword arguments."

@@ -32,15 +32,20 @@ from tasks_app.idempotency import (
     reserve,
     reserve_many,
 )
+from tasks_app.inserts import copies, insert, insert_copies
 from tasks_app.models import Cause, Outcome, outcome_uuid
 from tasks_app.options import TaskOptions, read_priority, read_queue
 from tasks_app.redaction import secret_texts
-from tasks_app.statements import BATCH, copies, insert_copies
+from tasks_app.statements import BATCH
 from tasks_app.states import State
 from tasks_app.surroundings import surrounded
-from tasks_app.uuid7 import uuid7
+from tasks_app.uuid7 import uuid7, uuid7s
+from tasks_app.wakeup_sockets import wake_relays_after_commit
 
 When = datetime | timedelta | float
+
+#: The positional and the keyword arguments of a call.
+Arguments = tuple[Sequence[Any], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +152,7 @@ def _enqueue(call: Call) -> Outcome:
             return existing
         _insert(outcome, own_id=own_id)
         subjects.write({outcome.id: about})
+    _wake_relays(call.options)
     context.note_enqueued(outcome.request_id)
     crash_point("enqueue.after_insert")
     if signals.enqueued.has_listeners():
@@ -157,7 +163,7 @@ def _enqueue(call: Call) -> Outcome:
 def enqueue_many(
     task_name: str,
     task: TaskOptions,
-    given: Iterable[tuple[Sequence[Any], Mapping[str, Any]]],
+    given: Iterable[Arguments],
     options: CallOptions = PLAIN,
 ) -> list[UUID]:
     """
@@ -175,46 +181,93 @@ def enqueue_many(
     Raises:
         TypeError, InvalidArgument, IdempotencyConflict: nothing is written then.
     """
-    calls = [Call(task_name, task, args, kwargs, options) for args, kwargs in given]
-    if not surroundings or not calls:
-        return _enqueue_many(calls)
-    with _told(Wish(task_name, len(calls))) as wish:
-        return _enqueue_many(calls, wish)
+    shared = Call(task_name, task, (), {}, options)
+    each = list(given)
+    if not surroundings or not each:
+        return _enqueue_many(shared, each)
+    with _told(Wish(task_name, len(each))) as wish:
+        return _enqueue_many(shared, each, wish)
 
 
-def _enqueue_many(calls: Sequence[Call], wish: Wish | None = None) -> list[UUID]:
-    texts = [_encode(call) for call in calls]
-    ids = [uuid7() for _ in calls]
-    key_texts = [_key_text(call) for call in calls]
-    keys = {
-        place: Key(calls[place].task_name, key, arguments.digest(*texts[place]), ids[place])
-        for place, key in enumerate(key_texts)
-        if key is not None
-    }
-    about = [_subjects(call) for call in calls]
-    is_single = not keys and not any(about)
+def _enqueue_many(shared: Call, each: Sequence[Arguments], wish: Wish | None = None) -> list[UUID]:
+    max_bytes = conf.MAX_ARGUMENT_BYTES
+    texts = [_encode(shared.task, args, kwargs, max_bytes) for args, kwargs in each]
+    ids = uuid7s(len(each))
+    keys = _keys(shared, each, texts, ids)
+    about = _subjects_of_each(shared, each, ids)
+    is_single = not keys and not about
     with nullcontext() if is_single else _transaction(savepoint=bool(keys)):
         existing = reserve_many(keys)
         if existing:
-            _note_repeats(list(existing.values()), calls[0].options)
-        new = [place for place in range(len(calls)) if place not in existing]
+            _note_repeats(list(existing.values()), shared.options)
+        new = [place for place in range(len(each)) if place not in existing]
         if new:
-            shared = _blank(calls[0], ids[0])
+            row = _blank(shared, ids[0])
             if wish is not None:
-                wish.outcome = shared
-            columns: dict[str, Sequence[Any]] = {
-                "id": [ids[place] for place in new],
-                "args_json": [texts[place][0] for place in new],
-                "kwargs_json": [texts[place][1] for place in new],
-                "idempotency_key": [key_texts[place] for place in new],
-            }
-            if shared.root_id == shared.id:
-                columns["root_id"] = columns["id"]
-            _insert_many(shared, columns)
-            subjects.write({ids[place]: about[place] for place in new})
-            context.note_enqueued(shared.request_id)
+                wish.outcome = row
+            _insert_many(row, _columns(row, new, ids, texts, keys))
+            if about:
+                subjects.write({ids[place]: about[ids[place]] for place in new})
+            context.note_enqueued(row.request_id)
+    if each:
+        _wake_relays(shared.options)
     crash_point("enqueue.after_insert")
     return [existing.get(place, outcome_id) for place, outcome_id in enumerate(ids)]
+
+
+def _keys(
+    shared: Call, each: Sequence[Arguments], texts: Sequence[tuple[str, str]], ids: Sequence[UUID]
+) -> dict[int, Key]:
+    """Return the keys of many calls by their places; a key maker may leave some without."""
+    if shared.options.idempotency_key is None and shared.task.idempotency_key is None:
+        return {}
+    made = enumerate(_key_text(call) for call in _calls(shared, each))
+    return {
+        place: Key(shared.task_name, text, arguments.digest(*texts[place]), ids[place])
+        for place, text in made
+        if text is not None
+    }
+
+
+def _subjects_of_each(
+    shared: Call, each: Sequence[Arguments], ids: Sequence[UUID]
+) -> dict[UUID, tuple[subjects.Named, ...]]:
+    """Return what each of many calls is about; empty where no call is about anything."""
+    if shared.options.about is None and shared.task.about is None:
+        return {}
+    about = dict(zip(ids, map(_subjects, _calls(shared, each)), strict=True))
+    return about if any(about.values()) else {}
+
+
+def _calls(shared: Call, each: Iterable[Arguments]) -> Iterator[Call]:
+    for args, kwargs in each:
+        yield Call(shared.task_name, shared.task, args, kwargs, shared.options)
+
+
+def _columns(
+    row: Outcome,
+    new: Sequence[int],
+    ids: Sequence[UUID],
+    texts: Sequence[tuple[str, str]],
+    keys: Mapping[int, Key],
+) -> dict[str, Sequence[Any]]:
+    """Return what the new outcomes do not share, by attribute."""
+    columns: dict[str, Sequence[Any]] = {
+        "id": [ids[place] for place in new],
+        "args_json": [texts[place][0] for place in new],
+        "kwargs_json": [texts[place][1] for place in new],
+    }
+    if row.root_id == row.id:
+        columns["root_id"] = columns["id"]
+    if keys:
+        found = map(keys.get, new)
+        columns["idempotency_key"] = [None if key is None else key.text for key in found]
+    return columns
+
+
+def _wake_relays(options: CallOptions) -> None:
+    if options.run_after is None:
+        wake_relays_after_commit()
 
 
 def _note_repeats(outcome_ids: Sequence[UUID], options: CallOptions) -> None:
@@ -271,6 +324,7 @@ def _replay(outcome: Outcome, task: TaskOptions, owner: Any) -> Outcome:
         if outcome.state == State.FAILED:
             Cause.objects.filter(pk=outcome.pk).update(replayed_at=DatabaseNow())
         subjects.copy(outcome.id, again.id)
+    wake_relays_after_commit()
     context.note_enqueued(again.request_id)
     if signals.enqueued.has_listeners():
         signals.enqueued.send_robust(Outcome, outcome=again)
@@ -285,16 +339,18 @@ def _has_ended(outcome: Outcome) -> bool:
 
 
 def _build(call: Call) -> Outcome:
-    args_json, kwargs_json = _encode(call)
+    texts = _encode(call.task, call.args, call.kwargs, conf.MAX_ARGUMENT_BYTES)
     outcome = _blank(call, _id_of(call.options))
-    outcome.args_json, outcome.kwargs_json = args_json, kwargs_json
+    outcome.args_json, outcome.kwargs_json = texts
     outcome.idempotency_key = _key_text(call)
     return outcome
 
 
-def _encode(call: Call) -> tuple[str, str]:
-    encoded = arguments.encode_arguments(call.args, call.kwargs, max_bytes=conf.MAX_ARGUMENT_BYTES)
-    call.task.signature.bind(*call.args, **call.kwargs)
+def _encode(
+    task: TaskOptions, args: Sequence[Any], kwargs: Mapping[str, Any], max_bytes: int
+) -> tuple[str, str]:
+    encoded = arguments.encode_arguments(args, kwargs, max_bytes)
+    task.bound(args, kwargs)
     return encoded
 
 
@@ -354,11 +410,11 @@ def _transaction(*, savepoint: bool) -> AbstractContextManager[Any]:
 
 def _insert(outcome: Outcome, *, own_id: bool) -> None:
     if not own_id:
-        outcome.save(force_insert=True, using=conf.DATABASE)
+        insert(outcome)
         return
     try:
         with transaction.atomic(using=conf.DATABASE):
-            outcome.save(force_insert=True, using=conf.DATABASE)
+            insert(outcome)
     except IntegrityError as error:
         msg = f"There is an outcome with id {outcome.id} already; let tasks_app choose the id."
         raise IdempotencyConflict(msg, outcome_id=outcome.id) from error
@@ -436,10 +492,8 @@ def _made_key(call: Call) -> str | None:
     maker = call.task.idempotency_key
     if maker is None or callable(maker):
         return maker and maker(*call.args, **call.kwargs)
-    bound = call.task.signature.bind(*call.args, **call.kwargs)
-    bound.apply_defaults()
     try:
-        return maker.format(**bound.arguments)
+        return maker.format(**call.task.bound(call.args, call.kwargs))
     except (LookupError, AttributeError) as error:
         msg = f"idempotency_key={maker!r} of {call.task_name} names what is no argument: {error}."
         raise ConfigurationError(msg) from error
@@ -447,12 +501,9 @@ def _made_key(call: Call) -> str | None:
 
 def _subjects(call: Call) -> tuple[subjects.Named, ...]:
     """Return what a call is about: as the caller says, else as the declaration does."""
-    task = call.task
     if call.options.about is not None:
         return subjects.named(call.options.about)
-    if task.about is None:
-        return ()
-    return subjects.declared_subjects(task.about, task.signature, call.args, call.kwargs)
+    return subjects.declared_subjects(call.task, call.args, call.kwargs)
 
 
 def _key_of(call: Call, outcome: Outcome) -> Key | None:

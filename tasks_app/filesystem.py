@@ -8,8 +8,9 @@ that was taken by a killed process is lost here, and rung again by the relay. PO
 
 Use it as ``broker_url = url(folder)``; importing this module makes the scheme known to kombu.
 Below the folder: ``queues/<queue>/*.msg``, ``exchanges/<exchange>/*.json`` (one binding each),
-``tmp/`` (being written or read) and ``quarantine/``. An auto-delete queue lives as long as a
-process that declared it: the kernel drops the lock on its file ``alive`` with that process.
+``tmp/`` (being written or read), ``wakeups/`` (pipes that wake workers) and ``quarantine/``. An
+auto-delete queue lives as long as a process that declared it: the kernel drops the lock on its file
+``alive`` with that process.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from kombu.exceptions import ConnectionError as BrokerError
 from kombu.transport import TRANSPORT_ALIASES, virtual
 from kombu.utils.json import dumps, loads
 
+from tasks_app.filesystem_wakeups import WakeupPipe, wake
 from tasks_app.poison import tell_dropped
 from tasks_app.shapes import Malformed, check_envelope
 
@@ -43,6 +45,9 @@ logger = logging.getLogger(__name__)
 
 SCHEME: Final = "tasks-app"
 DEFAULT_FOLDER: Final = ".tasks_broker"
+
+#: Folder of the pipes by which workers are woken.
+WAKEUPS: Final = "wakeups"
 
 #: Seconds after which a file in tmp/ is what a killed process left; writing takes milliseconds.
 _STALE_SECONDS: Final = 3600.0
@@ -84,6 +89,7 @@ class Channel(virtual.Channel):
         name = f"{order}-{time.time_ns():020}-{next(_serial):08}-{uuid4().hex}.msg"
         try:
             self._write(self._queue(queue) / name, dumps(message))
+            wake(self._root / WAKEUPS)
         except FileNotFoundError:
             logger.debug("queue %s was deleted while a message was put into it", queue)
         except OSError as error:
@@ -266,7 +272,7 @@ class Transport(virtual.Transport):
 
     def __init__(self, client: Any, **options: Any) -> None:
         super().__init__(client, **options)
-        self._leave_loop: Callable[[], None] = lambda: None
+        self._leave_loop: Callable[[], None] = _nothing
 
     @property
     def folder(self) -> Path:
@@ -296,6 +302,8 @@ class Transport(virtual.Transport):
         """
         Look for messages whenever the worker's loop turns, and make it turn often enough.
 
+        It turns when somebody wakes it, and every `polling_interval` seconds in case nobody has.
+
         A worker with an event loop gives each child of its prefork pool a pipe of its own. Without
         one they share a queue and its lock; a child killed while it holds the lock, as an idle one
         does, would leave the worker deaf for good.
@@ -308,17 +316,36 @@ class Transport(virtual.Transport):
 
         waking = loop.call_repeatedly(self.polling_interval or _SHORTEST_LOOK, lambda: None)
         loop.on_tick.add(look)
+        pipe = self._pipe()
+        if pipe is not None:
+            loop.add_reader(pipe, pipe.quieten)
 
         def leave() -> None:
             loop.on_tick.discard(look)
             waking.cancel()
+            if pipe is not None:
+                loop.remove(pipe)
+                pipe.close()
 
         self._leave_loop = leave
+
+    def _pipe(self) -> WakeupPipe | None:
+        """Return a pipe that wakes this worker; None where the file system knows no pipes."""
+        try:
+            return WakeupPipe(self.folder / WAKEUPS, self.folder / "tmp")
+        except OSError as error:
+            logger.debug("no pipe in %s, looking every now and then: %s", self.folder, error)
+            return None
 
     def close_connection(self, connection: Any) -> None:
         """Leave the worker's loop and close every channel."""
         self._leave_loop()
+        self._leave_loop = _nothing
         super().close_connection(connection)
+
+
+def _nothing() -> None:
+    """Do nothing: there is no loop to leave."""
 
 
 def _remove(path: Path) -> bool:

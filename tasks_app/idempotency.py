@@ -8,13 +8,13 @@ the first one's transaction, then gets its outcome; other arguments are an `Idem
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from django.db import connections
-from django.db.models import Case, Count, Value, When
+from django.db.models import Case, Count, QuerySet, Value, When
 
 from tasks_app.clock import DatabaseNow
 from tasks_app.conf import conf
@@ -29,7 +29,7 @@ TAKEOVERS = 5
 #: Repeats that are kept of one outcome, the first ones: a hot key must not flood the table.
 MOST_REPEATS = 20
 
-#: Outcomes whose repeats are noted by one pair of statements.
+#: Keys that are taken by one statement, outcomes whose repeats are noted by one pair.
 BATCH = 500
 
 #: A key that was made of secrets.
@@ -77,25 +77,27 @@ def reserve(key: Key) -> Outcome | None:
         IdempotencyConflict: the holder was enqueued with other arguments.
     """
     for _ in range(TAKEOVERS):
-        if _insert(key):
+        if _insert({key.scope: key}):
             crash_point("enqueue.after_reserve")
             return None
         row = IdempotencyKey.objects.filter(pk=key.scope).first()
         if row is None:
             continue
-        holder = _holder(row)
+        holder = _living({row.outcome_id}).first()
         if holder is not None:
             _refuse_other_arguments(key, row)
             return holder
-        if _take_over(key, row):
+        if _take_over({key.scope: key}, {row.outcome_id}):
             return None
-    msg = f"The idempotency key {key.text!r} of {key.task_name} changes hands too quickly."
-    raise IdempotencyConflict(msg)
+    raise _restless(key)
 
 
 def reserve_many(keys: Mapping[int, Key]) -> dict[int, UUID]:
     """
-    Take many keys; one statement for each that is free.
+    Take many keys; one statement for each `BATCH` of them that is free, four at most otherwise.
+
+    Runs in the caller's transaction, in which the new outcomes' rows must follow. Of two callers
+    with the same keys one waits for the other one's transaction, as in `reserve`.
 
     Args:
         keys: The keys by the position of their call.
@@ -106,30 +108,34 @@ def reserve_many(keys: Mapping[int, Key]) -> dict[int, UUID]:
     Raises:
         IdempotencyConflict: as `reserve`, also between two calls of the same batch.
     """
-    first: dict[str, tuple[int, Key]] = {}
-    again: list[tuple[int, Key]] = []
-    existing: dict[int, UUID] = {}
+    scopes = {position: key.scope for position, key in keys.items()}
+    wanted: dict[str, Key] = {}
     for position, key in keys.items():
-        _, holder = first.setdefault(key.scope, (position, key))
-        if holder is not key:
-            if holder.digest != key.digest:
-                raise _conflict(key, holder.outcome_id)
-            again.append((position, key))
-    for position, key in first.values():
-        holder_outcome = reserve(key)
-        if holder_outcome is not None:
-            existing[position] = holder_outcome.id
-    for position, key in again:
-        place, holder = first[key.scope]
-        existing[position] = existing.get(place, holder.outcome_id)
-    return existing
+        first = wanted.setdefault(scopes[position], key)
+        if first.digest != key.digest:
+            raise _conflict(key, first.outcome_id)
+    holders: dict[str, UUID] = {}
+    # In an order that all callers have in common: they never wait for each other in a circle.
+    order = sorted(wanted)
+    for start in range(0, len(order), BATCH):
+        holders |= _reserve({scope: wanted[scope] for scope in order[start : start + BATCH]})
+    if wanted:
+        crash_point("enqueue.after_reserve")
+    return {
+        position: holders[scope]
+        for position, scope in scopes.items()
+        if holders[scope] != keys[position].outcome_id
+    }
 
 
 def hand_over(key: Key) -> None:
     """Point the key at another outcome of the same arguments: a replay."""
-    rows = IdempotencyKey.objects.filter(pk=key.scope)
+    scope = key.scope
+    rows = IdempotencyKey.objects.filter(pk=scope)
     # Written before anything is read: SQLite refuses a reader that turns writer beside another.
-    while not (rows.update(arguments=key.digest, outcome_id=key.outcome_id) or _insert(key)):
+    while not (
+        rows.update(arguments=key.digest, outcome_id=key.outcome_id) or _insert({scope: key})
+    ):
         continue
 
 
@@ -183,7 +189,35 @@ def _scope(task_name: str, text: str) -> str:
     return hashlib.sha256(f"{task_name}\0{text}".encode()).hexdigest()
 
 
-def _insert(key: Key) -> bool:
+def _reserve(wanted: Mapping[str, Key]) -> dict[str, UUID]:
+    """Take the keys of some scopes; return who holds each now."""
+    for _ in range(TAKEOVERS):
+        if _insert(wanted) == len(wanted):
+            return {scope: key.outcome_id for scope, key in wanted.items()}
+        holders = _find(wanted)
+        if len(holders) == len(wanted):
+            return holders
+    raise _restless(next(key for scope, key in wanted.items() if scope not in holders))
+
+
+def _find(wanted: Mapping[str, Key]) -> dict[str, UUID]:
+    """Return who holds each key, freed ones being taken; without those that changed hands."""
+    rows = list(IdempotencyKey.objects.filter(pk__in=list(wanted)))
+    taken = [row for row in rows if row.outcome_id != wanted[row.pk].outcome_id]
+    living = set(_living({row.outcome_id for row in taken}).values_list("pk", flat=True))
+    freed = [row for row in taken if row.outcome_id not in living]
+    for row in taken:
+        if row.outcome_id in living:
+            _refuse_other_arguments(wanted[row.pk], row)
+    ours = {row.pk: wanted[row.pk] for row in freed}
+    holders = {row.pk: row.outcome_id for row in rows if row.pk not in ours}
+    if freed and _take_over(ours, {row.outcome_id for row in freed}):
+        holders |= {scope: key.outcome_id for scope, key in ours.items()}
+    return holders
+
+
+def _insert(wanted: Mapping[str, Key]) -> int:
+    """Insert the keys that are not there; return how many that were."""
     connection = connections[conf.DATABASE]
     meta = IdempotencyKey._meta
     table = connection.ops.quote_name(meta.db_table)
@@ -194,34 +228,50 @@ def _insert(key: Key) -> bool:
         if connection.vendor == "mysql"
         else ("INSERT", " ON CONFLICT DO NOTHING")
     )
-    holder = meta.get_field("outcome_id").get_db_prep_value(key.outcome_id, connection)
+    rows = ", ".join(["(%s, %s, %s)"] * len(wanted))
+    prepared = meta.get_field("outcome_id").get_db_prep_value
+    values = [
+        value
+        for scope, key in wanted.items()
+        for value in (scope, key.digest, prepared(key.outcome_id, connection))
+    ]
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"{verb} INTO {table} ({columns}) VALUES (%s, %s, %s){tail}",
-            [key.scope, key.digest, holder],
-        )
-        return bool(cursor.rowcount > 0)
+        cursor.execute(f"{verb} INTO {table} ({columns}) VALUES {rows}{tail}", values)
+        return max(int(cursor.rowcount), 0)
 
 
-def _holder(row: IdempotencyKey) -> Outcome | None:
-    """Return the outcome that still holds the key; None once it is gone or its time is over."""
+def _living(outcome_ids: Collection[UUID]) -> QuerySet[Outcome]:
+    """Return those outcomes that still hold their keys: not gone, and their time is not over."""
     free = When(finished_at__lte=DatabaseNow() - conf.IDEMPOTENCY_TTL, then=Value(value=True))
-    return (
-        Outcome.objects.annotate(is_free=Case(free, default=Value(value=False)))
-        .filter(pk=row.outcome_id, is_free=False)
-        .first()
+    return Outcome.objects.annotate(is_free=Case(free, default=Value(value=False))).filter(
+        pk__in=outcome_ids, is_free=False
     )
 
 
-def _take_over(key: Key, row: IdempotencyKey) -> bool:
-    """Take a freed key: guarded by its last holder, so that one of several callers wins."""
-    rows = IdempotencyKey.objects.filter(pk=row.pk, outcome_id=row.outcome_id)
-    return rows.update(arguments=key.digest, outcome_id=key.outcome_id) > 0
+def _take_over(freed: Mapping[str, Key], former: Collection[UUID]) -> bool:
+    """
+    Take freed keys: guarded by their last holders, so that one of several callers wins.
+
+    Returns:
+        Whether all of them were taken; of others some may have been.
+    """
+    rows = [
+        IdempotencyKey(scope=scope, arguments=key.digest, outcome_id=key.outcome_id)
+        for scope, key in freed.items()
+    ]
+    held = IdempotencyKey.objects.filter(outcome_id__in=former)
+    return held.bulk_update(rows, ["arguments", "outcome_id"]) == len(rows)
 
 
 def _refuse_other_arguments(key: Key, row: IdempotencyKey) -> None:
     if row.arguments != key.digest:
         raise _conflict(key, row.outcome_id)
+
+
+def _restless(key: Key) -> IdempotencyConflict:
+    return IdempotencyConflict(
+        f"The idempotency key {key.text!r} of {key.task_name} changes hands too quickly."
+    )
 
 
 def _conflict(key: Key, holder: UUID) -> IdempotencyConflict:

@@ -7,11 +7,11 @@ a name is known (masking arguments of a row, judging a lost run). Filled by `tas
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from string import Formatter
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from tasks_app.conf import conf
 from tasks_app.durations import as_timedelta
@@ -32,6 +32,39 @@ About = str | Callable[..., Any]
 
 #: The form of a text that names an object.
 NAMES_OBJECT = re.compile(r"(\w+\.\w+):(.+)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """What a helper takes, where a caller may pass each by its name: a signature at a glance."""
+
+    #: Those that may be passed by position, in their order.
+    positional: tuple[str, ...]
+    defaults: Mapping[str, Any]
+    names: frozenset[str]
+
+    @classmethod
+    def of(cls, signature: inspect.Signature) -> Self | None:
+        """Return a signature's parameters; None where some are open-ended or have no name."""
+        each = signature.parameters.values()
+        if any(p.kind not in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY} for p in each):
+            return None
+        return cls(
+            tuple(p.name for p in each if p.kind is p.POSITIONAL_OR_KEYWORD),
+            {p.name: p.default for p in each if p.default is not p.empty},
+            frozenset(signature.parameters),
+        )
+
+    def bound(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return all arguments by name, defaults too; None where they do not seem to fit."""
+        by_position = dict(zip(self.positional, args, strict=False))
+        found = {**self.defaults, **by_position, **kwargs}
+        is_fit = (
+            len(by_position) == len(args)
+            and found.keys() == self.names
+            and (not kwargs or by_position.keys().isdisjoint(kwargs))
+        )
+        return found if is_fit else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +103,25 @@ class TaskOptions:
     aliases: tuple[str, ...] = ()
     about: About | None = None
     signature: inspect.Signature = field(default_factory=inspect.Signature)
+    parameters: Parameters | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Look at the signature once: `Signature.bind` costs more than all else about a call."""
+        object.__setattr__(self, "parameters", Parameters.of(self.signature))
+
+    def bound(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """
+        Return a call's arguments by name, with the defaults of those that it leaves out.
+
+        Raises:
+            TypeError: they do not fit the helper's signature.
+        """
+        found = None if self.parameters is None else self.parameters.bound(args, kwargs)
+        if found is not None:
+            return found
+        bound = self.signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return bound.arguments
 
     @property
     def policy(self) -> RetryPolicy:
@@ -87,7 +139,7 @@ class TaskOptions:
 #: Options by task name and alias, of every task declared or adopted in this process.
 declared: dict[str, TaskOptions] = {}
 
-_ACCEPTED = {f.name for f in fields(TaskOptions)} - {"signature"}
+_ACCEPTED = {f.name for f in fields(TaskOptions) if f.init} - {"signature"}
 
 
 def read_options(given: Mapping[str, Any], signature: inspect.Signature) -> TaskOptions:

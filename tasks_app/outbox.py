@@ -41,6 +41,8 @@ class Batch:
     rows: list[Outcome] = field(default_factory=list)
     expired: list[Outcome] = field(default_factory=list)
     given_up: list[Outcome] = field(default_factory=list)
+    #: Whether a queue has due rows and no room for their messages yet.
+    is_held_back: bool = False
 
 
 def take_due(limit: int, known_tasks: Iterable[str]) -> Batch:
@@ -59,8 +61,11 @@ def take_due(limit: int, known_tasks: Iterable[str]) -> Batch:
     batch = Batch()
     for queue in open_queues():
         left = limit - len(batch.rows)
-        if left and (room := _room(queue, limit)):
-            _take_from(queue, min(left, room), frozenset(known_tasks), batch)
+        if left and (ids := _candidates(queue, min(left, conf.MAX_IN_FLIGHT))):
+            # Only now: where nothing is due nobody asks how many are in flight.
+            room = _room(queue, limit)
+            batch.is_held_back |= room < len(ids)
+            _take_from(ids[:room], frozenset(known_tasks), batch)
     return batch
 
 
@@ -177,12 +182,15 @@ def recall_queue(queue: str) -> int:
 
 
 def _announced(queue: str) -> QuerySet[Outcome]:
+    now = DatabaseNow()
     return Outcome.objects.filter(
         state=State.PENDING,
         queue=queue,
         priority__in=PRIORITIES,
         announced__gt=0,
-        announce_at__gt=DatabaseNow(),
+        announce_at__gt=now,
+        # No announcement lies further ahead: what is delayed for longer is not even looked at.
+        announce_at__lte=now + WAITS[-1],
     )
 
 
@@ -204,8 +212,7 @@ def put_back(ids: Sequence[UUID]) -> None:
     )
 
 
-def _take_from(queue: str, room: int, known: frozenset[str], batch: Batch) -> None:
-    ids = _candidates(queue, room)
+def _take_from(ids: Sequence[UUID], known: frozenset[str], batch: Batch) -> None:
     if not ids:
         return
     with pessimistic(), transaction.atomic(using=conf.DATABASE):

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 from tasks_app.conf import conf
-from tasks_app.options import declared
+from tasks_app.options import TaskOptions, declared
 
 MASK = "***"
 
@@ -71,13 +71,13 @@ def mask_arguments(
     names = options.secret_names
     if not names:
         return list(args), dict(kwargs)
-    positional = zip(positional_names(options.signature, len(args)), args, strict=True)
+    positional = _positional(options, args)
     masked_args = [
-        MASK if name in {*names, ""} else _mask(value, names) for name, value in positional
+        MASK if not name or name in names else _mask(value, names) for name, value in positional
     ]
     known = _keyword_names(options.signature) or kwargs.keys()
     masked_kwargs = _mask({key: kwargs[key] if key in known else MASK for key in kwargs}, names)
-    secrets = secret_texts(task_name, args, kwargs)
+    secrets = _secret_texts([*positional, *kwargs.items()], names)
     return scrub_leaves(masked_args, secrets), scrub_leaves(masked_kwargs, secrets)
 
 
@@ -110,10 +110,18 @@ def secret_texts(task_name: str, args: Sequence[Any], kwargs: Mapping[str, Any])
     options = declared.get(task_name)
     if options is None or not options.secret_names:
         return []
-    names = options.secret_names
-    positional = zip(positional_names(options.signature, len(args)), args, strict=True)
+    named = [*_positional(options, args), *kwargs.items()]
+    return _secret_texts(named, options.secret_names)
+
+
+def _positional(options: TaskOptions, args: Sequence[Any]) -> list[tuple[str, Any]]:
+    """Return positional arguments with the names of their parameters."""
+    return list(zip(positional_names(options.signature, len(args)), args, strict=True))
+
+
+def _secret_texts(named: Iterable[tuple[str, Any]], names: frozenset[str]) -> list[str]:
     found: set[str] = set()
-    for name, value in [*positional, *kwargs.items()]:
+    for name, value in named:
         for leaf in _leaves(value) if name in names else _secret_leaves(value, names):
             found.update(_spellings(leaf))
     return sorted(found - {""}, key=len, reverse=True)

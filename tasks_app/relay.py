@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 #: Rows per look at the outbox.
-BATCH = 200
+BATCH = 500
 
 #: Waits for a broker or database that is down.
 BACKOFF = RetryPolicy(initial=0.5, maximum=5)
@@ -48,10 +48,12 @@ class Counts:
     unanswered: int = 0
     expired: int = 0
     given_up: int = 0
+    #: Whether rows are due whose queue is full.
+    is_held_back: bool = False
 
     @property
-    def found_work(self) -> bool:
-        return bool(self.announced or self.expired or self.given_up)
+    def found(self) -> int:
+        return self.announced + self.expired + self.given_up
 
     @property
     def found_more(self) -> bool:
@@ -92,17 +94,18 @@ class Relay:
             with database_section(conf.DATABASE, keep=True):
                 outbox.put_back([row.pk for row in rows])
         answered, unanswered = (len(rows), 0) if rung else (0, len(rows))
-        return Counts(answered, unanswered, len(batch.expired), len(batch.given_up))
+        ended = len(batch.expired), len(batch.given_up)
+        return Counts(answered, unanswered, *ended, batch.is_held_back)
 
     def run(self) -> None:
         """Look, ring and wait until `stop` is called."""
-        wakeup = Wakeup()
-        while not self._stopping.is_set():
-            try:
-                self._turn(wakeup)
-            except Exception:
-                logger.exception("The relay stumbled; it goes on")
-                self._stopping.wait(BACKOFF.initial.total_seconds())
+        with Wakeup() as wakeup:
+            while not self._stopping.is_set():
+                try:
+                    self._turn(wakeup)
+                except Exception:
+                    logger.exception("The relay stumbled; it goes on")
+                    self._stopping.wait(BACKOFF.initial.total_seconds())
         self.publisher.close()
 
     def stop(self) -> None:
@@ -116,7 +119,7 @@ class Relay:
         if self._broken:
             self._stopping.wait(self._backoff())
         elif not counts.found_more:
-            wakeup.wait(self._stopping.is_set, found=counts.found_work)
+            wakeup.wait(self._stopping.is_set, found=counts.found, is_held_back=counts.is_held_back)
 
     def _look(self) -> Counts:
         self.housekeeper.run_if_due()

@@ -10,8 +10,7 @@ are compiled once per database, from the same querysets, with slots for what eac
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from django.db import connections, transaction
@@ -24,8 +23,14 @@ from tasks_app.conf import conf
 from tasks_app.models import Outcome
 from tasks_app.states import State
 
+#: What libpq says of a connection on which no transaction is open.
+IDLE = 0
+
 #: Rows per INSERT where each row's values are sent in full.
 BATCH = 2_000
+
+#: The place of a column in a row, the column, and what makes a value of what the driver returns.
+Converters = tuple[int, Any, Sequence[Callable[..., Any]]]
 
 
 def update_one(rows: QuerySet[Outcome], **values: Any) -> bool:
@@ -137,6 +142,25 @@ class Prepared:
         return self._made[connection.vendor]
 
 
+def commit_alone() -> None:
+    """
+    Let the last statement of an `atomic` block commit by itself, if it is the first one, too.
+
+    On PostgreSQL psycopg begins a transaction with its first statement. Around a single one BEGIN
+    and COMMIT are two round trips for nothing: that is atomic and durable by itself. The block has
+    to end after it; what is to follow the commit follows. Does nothing where a statement was sent
+    before, within another block, and on other databases.
+    """
+    connection: Any = connections[conf.DATABASE]
+    driver = connection.connection
+    # psycopg 3 alone has a `pgconn`; a connection that was lost is None. A block within another one
+    # has sent its SAVEPOINT.
+    libpq = getattr(driver, "pgconn", None) if connection.vendor == "postgresql" else None
+    if libpq is not None and libpq.transaction_status == IDLE:
+        with connection.wrap_database_errors:
+            driver.autocommit = True
+
+
 def together(parts: Sequence[QuerySet[Any, Any]]) -> Iterator[Any]:
     """Yield the rows of many short queries, each of which the index answers by itself."""
     if not parts:
@@ -161,56 +185,14 @@ def union(parts: Sequence[QuerySet[Any, Any]]) -> tuple[str, list[Any]]:
     return " UNION ALL ".join(statements), params
 
 
-def insert_copies(row: Outcome, columns: Mapping[str, Sequence[Any]]) -> None:
-    """
-    Insert many outcomes that differ in a few columns only, by those columns' attribute names.
-
-    One statement on PostgreSQL, in which everything shared stands once; elsewhere Django's
-    multi-row INSERT, in a transaction of its own if there is none.
-    """
-    connection = connections[conf.DATABASE]
-    if connection.vendor != "postgresql":
-        Outcome.objects.bulk_create(copies(row, columns), batch_size=BATCH)
-        return
-    template = next(copies(row, {name: [_Given(name)] for name in columns}))
-    into, values = _insert(template, connection)
-    # JSON is the one list of texts that Python and PostgreSQL both take apart in C.
-    lists = ", ".join(["json_array_elements_text(%s::json)"] * len(columns))
-    names = ", ".join(connection.ops.quote_name(name) for name in columns)
-    source = Sql(f" FROM ROWS FROM ({lists}) AS given ({names})")
-    sql = into + Sql("SELECT ") + values + source
-    texts = [json.dumps(list(column), default=str) for column in columns.values()]
-    with connection.cursor() as cursor:
-        cursor.execute(sql.text, [*sql.params, *texts])
-
-
-def copies(row: Outcome, columns: Mapping[str, Sequence[Any]]) -> Iterator[Outcome]:
-    """Make the unsaved outcomes that `insert_copies` would insert."""
-    shared = {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}
-    for values in zip(*columns.values(), strict=True):
-        yield Outcome(**{**shared, **dict(zip(columns, values, strict=True))})
-
-
-class _Given(Expression):
-    """A column of the list of texts that `insert_copies` sends, as its own type."""
-
-    def __init__(self, name: str) -> None:
-        fields = Outcome._meta.concrete_fields
-        super().__init__(output_field=next(field for field in fields if field.attname == name))
-
-    def as_sql(self, compiler: Any, connection: Any) -> Any:
-        name = connection.ops.quote_name(self.field.attname)
-        return f"given.{name}::{self.field.db_type(connection)}", []
-
-
-def _insert(row: Model, connection: Any) -> tuple[Sql, Sql]:
+def insertion(row: Model, connection: Any) -> tuple[Sql, Sql]:
     """Return `INSERT INTO … (…)` and the values of a row; the database fills in its defaults."""
     meta, quote = row._meta, connection.ops.quote_name
     values = {field: getattr(row, field.attname) for field in meta.concrete_fields}
     given = {
         field: _place(field, value, connection)
         for field, value in values.items()
-        if not isinstance(value, DatabaseDefault) and field is not meta.auto_field
+        if value is not None and not isinstance(value, DatabaseDefault)
     }
     columns = ", ".join(quote(field.column) for field in given)
     places = ", ".join(place.text for place in given.values())
@@ -235,7 +217,7 @@ class _Made:
         fields = Outcome._meta.concrete_fields
         columns = ", ".join(connection.ops.quote_name(str(field.column)) for field in fields)
         self.names = [field.attname for field in fields]
-        self.converters = list(_converters(connection))
+        self.converters = list(converters(fields, connection))
         self.acts = list(_acts(update, prepared.follows, connection))
         self.returning = update + Sql(f" RETURNING {columns}")
         self.returning_hastily = self.returning + Sql(
@@ -244,10 +226,7 @@ class _Made:
 
     def outcome(self, row: Sequence[Any], connection: Any) -> Outcome:
         """Return the row as a model's instance."""
-        values = list(row[: len(self.names)])
-        for place, column, converters in self.converters:
-            for convert in converters:
-                values[place] = convert(values[place], column, connection)
+        values = converted(row[: len(self.names)], self.converters, connection)
         return Outcome.from_db(conf.DATABASE, self.names, values)
 
 
@@ -256,7 +235,7 @@ def _acts(update: Sql, follows: Model | None, connection: Any) -> Iterator[Sql]:
     if follows is None:
         yield update
         return
-    into, values = _insert(follows, connection)
+    into, values = insertion(follows, connection)
     if connection.vendor == "postgresql":
         hit = Sql("WITH hit AS (") + update + Sql(" RETURNING 1) ")
         yield hit + into + Sql("SELECT ") + values + Sql(" FROM hit")
@@ -265,13 +244,22 @@ def _acts(update: Sql, follows: Model | None, connection: Any) -> Iterator[Sql]:
         yield into + Sql("VALUES (") + values + Sql(")")
 
 
-def _converters(connection: Any) -> Iterator[tuple[int, Any, list[Any]]]:
-    """Return what Django does to read each column of an outcome, where it does anything."""
-    for place, field in enumerate(Outcome._meta.concrete_fields):
+def converters(fields: Iterable[Field[Any, Any]], connection: Any) -> Iterator[Converters]:
+    """Return what Django does to read each of the columns, where it does anything."""
+    for place, field in enumerate(fields):
         column: Any = field.cached_col
-        converters = [
+        found = [
             *connection.ops.get_db_converters(column),
             *column.get_db_converters(connection),
         ]
-        if converters:
-            yield place, column, converters
+        if found:
+            yield place, column, found
+
+
+def converted(row: Iterable[Any], each: Iterable[Converters], connection: Any) -> list[Any]:
+    """Return a row's values as Django would have read them."""
+    values = list(row)
+    for place, column, found in each:
+        for convert in found:
+            values[place] = convert(values[place], column, connection)
+    return values

@@ -6,7 +6,6 @@ with the outcome, in the same transaction: one INSERT however many there are, no
 is about nothing. What a call enqueues in turn is about something of its own.
 """
 
-import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -18,7 +17,7 @@ from django.db.models import Model
 from tasks_app.arguments import has_surrogate
 from tasks_app.exceptions import ConfigurationError, InvalidArgument
 from tasks_app.models import Subject
-from tasks_app.options import NAMES_OBJECT, About, template_fields
+from tasks_app.options import NAMES_OBJECT, TaskOptions, template_fields
 from tasks_app.statements import BATCH
 from tasks_app.suggestions import did_you_mean
 
@@ -52,7 +51,7 @@ def named(about: Any) -> tuple[Named, ...]:
 
 
 def declared_subjects(
-    about: About, signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
+    task: TaskOptions, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[Named, ...]:
     """
     Return what a declaration makes of the arguments; nothing where one that it needs is None.
@@ -61,14 +60,16 @@ def declared_subjects(
         ConfigurationError: the format string asks for a part that an argument does not have.
         InvalidArgument: see `named`.
     """
+    about = task.about
+    if about is None:
+        return ()
     if callable(about):
         return named(about(*args, **kwargs))
-    bound = signature.bind(*args, **kwargs)
-    bound.apply_defaults()
-    if any(bound.arguments.get(name) is None for name in template_fields(about)):
+    bound = task.bound(args, kwargs)
+    if any(bound.get(name) is None for name in template_fields(about)):
         return ()
     try:
-        return named(about.format(**bound.arguments))
+        return named(about.format(**bound))
     except (LookupError, AttributeError) as error:
         msg = f"about={about!r} asks for what no argument has: {error}."
         raise ConfigurationError(msg) from error

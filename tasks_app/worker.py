@@ -22,7 +22,7 @@ from django.db import InterfaceError, OperationalError, connections, transaction
 from tasks_app import adoption, arguments, canvas, context, outcomes, signals
 from tasks_app.conf import conf
 from tasks_app.context import Lineage
-from tasks_app.crash_points import crash_point
+from tasks_app.crash_points import crash_point, is_armed
 from tasks_app.exceptions import LeaseLost
 from tasks_app.failures import (
     Verdict,
@@ -40,6 +40,7 @@ from tasks_app.options import TaskOptions
 from tasks_app.redaction import presentable_result, scrub
 from tasks_app.retry import RetryPolicy
 from tasks_app.runs import Run, entered
+from tasks_app.statements import commit_alone
 from tasks_app.states import Reason, State
 from tasks_app.transience import is_lost_connection, is_transient, pessimistic
 
@@ -75,6 +76,9 @@ def answer(name: str, options: TaskOptions, helper: Helper, request: Any) -> Any
     # The row has the canvas; what the message brought would be sent by Celery, past it.
     request.callbacks = request.errbacks = request.chain = request.chord = None
     value = execute(outcome, options, helper)
+    if value is None:
+        # Nothing to look through for the call's secrets, which costs more than a short run.
+        return None
     return presentable_result(name, outcome.args, outcome.kwargs, value)
 
 
@@ -201,6 +205,9 @@ def _succeed(run: Run, options: TaskOptions, value: Any) -> None:
     limit = options.max_result_bytes or conf.MAX_RESULT_BYTES
     result_json, why = arguments.encode_result(value, max_bytes=limit)
     omitted = short_line(why or "")
+    # Where that crash point is armed, there has to be a moment before the commit.
+    if not run.outcome.options_json and not is_armed("success.before_commit"):
+        commit_alone()
     outcomes.succeed(run.lease, result_json, omitted, run.take_progress(), run.read_log())
     if run.outcome.options_json:
         result = None if result_json is None else arguments.decode(result_json)

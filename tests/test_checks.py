@@ -284,8 +284,10 @@ def test_tasks_app_W011_no_time_limit(configure, plain):
 def test_tasks_app_W012_flower_without_events(configure):
     pytest.importorskip("flower")
     assert not messages("W012")
-    configure(CELERY_WORKER_SEND_TASK_EVENTS=False)
-    assert "CELERY_WORKER_SEND_TASK_EVENTS = True" in only("W012")
+    configure(CELERY_WORKER_ENABLE_REMOTE_CONTROL=False)
+    assert "CELERY_WORKER_ENABLE_REMOTE_CONTROL = True" in only("W012")
+    configure(CELERY_WORKER_ENABLE_REMOTE_CONTROL=False, CELERY_WORKER_SEND_TASK_EVENTS=True)
+    assert not messages("W012")
 
 
 def test_tasks_app_W013_eager_outside_tests(configure, monkeypatch):

@@ -47,7 +47,19 @@ def rules():
 def expressions():
     dashboard = json.loads((OPS / "grafana-dashboard.json").read_text())
     shown = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    return shown + [rule["expr"] for rule in rules()]
+    return shown + [rule["expr"] for rule in rules()] + scaling_queries()
+
+
+def scaling_queries():
+    """Return what the autoscalers ask Prometheus."""
+    (trigger,) = read("autoscaling-keda.yaml")["spec"]["triggers"]
+    (rule,) = read("prometheus-adapter.yaml")["externalRules"]
+    return [trigger["metadata"]["query"], rule["metricsQuery"], rule["seriesQuery"]]
+
+
+def read(name):
+    """Return the one document of a YAML file."""
+    return yaml.safe_load((OPS / name).read_text())
 
 
 @pytest.mark.django_db
@@ -116,3 +128,42 @@ def test_the_manifest_asks_the_pages_that_there_are():
     file = spec["containers"][0]["env"][0]["value"]
     assert file in spec["containers"][0]["livenessProbe"]["exec"]["command"][-1]
     assert spec["terminationGracePeriodSeconds"] >= 20
+
+
+def test_both_autoscalers_want_the_same():
+    """Of the worker there is, as many workers, at the same age and as fast."""
+    keda, hpa = read("autoscaling-keda.yaml")["spec"], read("autoscaling-hpa.yaml")["spec"]
+    _, worker, _ = yaml.safe_load_all((OPS / "kubernetes.yaml").read_text())
+    assert keda["scaleTargetRef"]["name"] == worker["metadata"]["name"]
+    assert hpa["scaleTargetRef"] == {
+        "apiVersion": worker["apiVersion"],
+        "kind": worker["kind"],
+        "name": worker["metadata"]["name"],
+    }
+    assert (keda["minReplicaCount"], keda["maxReplicaCount"]) == (
+        hpa["minReplicas"],
+        hpa["maxReplicas"],
+    )
+    assert keda["advanced"]["horizontalPodAutoscalerConfig"]["behavior"] == hpa["behavior"]
+    (trigger,), (metric,) = keda["triggers"], hpa["metrics"]
+    target = metric["external"]["target"]
+    assert (trigger["metricType"], trigger["metadata"]["threshold"]) == tuple(target.values())
+    assert scaling_queries()[0] == scaling_queries()[1]
+
+
+def test_the_autoscaler_asks_for_the_metric_that_the_adapter_makes():
+    """A name of its own: the adapter's, not one that this app exports."""
+    (rule,) = read("prometheus-adapter.yaml")["externalRules"]
+    (metric,) = read("autoscaling-hpa.yaml")["spec"]["metrics"]
+    assert metric["external"]["metric"]["name"] == rule["name"]["as"]
+
+
+@pytest.mark.parametrize("query", scaling_queries()[:2], ids=["KEDA", "adapter"])
+def test_prometheus_understands_the_autoscalers(query, tmp_path):
+    """A rule with the query is a rule, as its own checker says."""
+    if shutil.which("promtool") is None:
+        do_without("promtool", "promtool is not installed (Debian: prometheus)")
+    rules = {"groups": [{"name": "scaling", "rules": [{"record": "age", "expr": query}]}]}
+    path = tmp_path / "rules.yml"
+    path.write_text(yaml.safe_dump(rules))
+    subprocess.run([program("promtool"), "check", "rules", path], check=True)

@@ -135,19 +135,22 @@ def check_old_names(**kwargs: Any) -> Messages:
 
 def check_events(**kwargs: Any) -> Messages:
     """
-    W012: Flower is installed, but workers send no events for it to show.
+    W012: Flower is installed, but workers neither send task events nor can be asked for them.
 
-    Remedy: `CELERY_WORKER_SEND_TASK_EVENTS = True`.
+    Remedy: `CELERY_WORKER_ENABLE_REMOTE_CONTROL = True`, by which Flower asks, or
+    `CELERY_WORKER_SEND_TASK_EVENTS = True`.
     """
-    sends = celery_conf().worker_send_task_events or configuration_error()
-    if sends or find_spec("flower") is None:
+    if configuration_error() or find_spec("flower") is None:
+        return []
+    celery = celery_conf()
+    if celery.worker_send_task_events or celery.worker_enable_remote_control:
         return []
     return [
         problem(
             "W012",
-            "Flower is installed, but workers send no task events: its pages and every metric made "
-            "from events stay empty.",
-            "CELERY_WORKER_SEND_TASK_EVENTS = True",
+            "Flower is installed, but workers send no task events and cannot be asked for them: "
+            "its pages and every metric made from events stay empty.",
+            "CELERY_WORKER_ENABLE_REMOTE_CONTROL = True",
         )
     ]
 

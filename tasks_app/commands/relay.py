@@ -72,7 +72,7 @@ def _run_once(command: BaseCommand, relay: Relay) -> None:
             expired += counts.expired
             given_up += counts.given_up
             unanswered = counts.unanswered
-            if not counts.found_work:
+            if not counts.found:
                 break
     finally:
         relay.publisher.close()

@@ -48,7 +48,7 @@ def connect() -> None:
     """Trace calls from now on; called once, when the app is ready."""
     context.injectors.append(_inject)
     enqueue.surroundings.append(_around_enqueue)
-    broker.surroundings.append(_publishing)
+    broker.surroundings.append(_around_publish)
     runs.surroundings.append(_around_run)
     signals.settling.connect(_tell_error, dispatch_uid="tasks_app.integrations.opentelemetry")
 
@@ -187,6 +187,11 @@ def _tell_error(outcome: Outcome, run: Run, error: BaseException, **kwargs: Any)
             "exception.stacktrace": failure.traceback,
         },
     )
+
+
+def _around_publish(outcome: Outcome) -> AbstractContextManager[None] | None:
+    is_traced = _is_configured() or CELERY_SPANS in sys.modules
+    return _publishing(outcome) if is_traced else None
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from tasks_app import arguments
 from tasks_app.clock import DatabaseNow
 from tasks_app.conf import conf
 from tasks_app.exceptions import TaskCancelled, TaskFailed
+from tasks_app.models.indexes import SparseIndex
 from tasks_app.models.records import RecordManager
 from tasks_app.options import DEFAULT_PRIORITY, read_priority, read_queue
 from tasks_app.redaction import guarded_arguments, mask_arguments
@@ -178,7 +179,8 @@ class Outcome(models.Model):
             ),
             models.Index(fields=["state", "finished_at"], name="tasks_outcome_finished"),
             models.Index(fields=["request_id"], name="tasks_outcome_request"),
-            models.Index(fields=["group_id"], name="tasks_outcome_group"),
+            SparseIndex(fields=["group_id"], name="tasks_outcome_members"),
+            SparseIndex(fields=["replay_of"], name="tasks_outcome_replays"),
         )
         constraints = (
             models.CheckConstraint(

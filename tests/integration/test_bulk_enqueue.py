@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import transaction
 
-from tasks_app import context, signals
+from tasks_app import context, outcomes, signals
+from tasks_app.clock import DatabaseNow
 from tasks_app.context import Lineage
 from tasks_app.exceptions import IdempotencyConflict, InvalidArgument
-from tasks_app.models import IdempotencyKey, Outcome
+from tasks_app.models import IdempotencyKey, Outcome, Subject
 from tasks_app.uuid7 import uuid7
 from tests.testapp import tasks
 
@@ -25,6 +27,9 @@ OWN = {"id", "root_id", "run_at", "announce_at", "expires_at", "created_at", "re
 
 def columns(outcome):
     return {field.attname: getattr(outcome, field.attname) for field in outcome._meta.fields}
+
+
+AT = datetime(2030, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
 
 def test_its_row_is_that_of_a_single_call():
@@ -46,6 +51,25 @@ def test_its_row_is_that_of_a_single_call():
         assert outcome.run_at - outcome.created_at == timedelta(hours=1)
         assert outcome.announce_at == outcome.run_at
         assert outcome.expires_at - outcome.created_at == timedelta(hours=2)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"run_after": AT, "expires": AT, "queue": "a\\tb", "about": "auth.user:7"}]
+)
+def test_its_row_is_that_of_a_single_call_where_nothing_is_computed(options):
+    """Every column is the same where the database fills in nothing but its defaults."""
+    user = User.objects.create(username="somebody")
+    using = tasks.record.using(owner=user, **options)
+    parent = Lineage(uuid7(), uuid7(), user.pk)
+    with context.working_for("a-request", parent):
+        alone = Outcome.objects.get(pk=using.enqueue(key="a", note="b").pk)
+        (pk,) = using.enqueue_many([{"key": "a", "note": "b"}])
+    among = Outcome.objects.get(pk=pk)
+    one, other = columns(alone), columns(among)
+    times = {"created_at"} if options else {"created_at", "run_at", "announce_at"}
+    assert {name for name in one if one[name] != other[name]} <= {"id", *times}
+    assert among.run_at == (options.get("run_after") or among.created_at)
+    assert Subject.objects.filter(outcome_id=pk).exists() == bool(options)
 
 
 def test_it_belongs_to_whom_it_was_enqueued_for():
@@ -75,6 +99,29 @@ def test_taken_keys_lead_to_their_outcomes():
     assert ids[1] == first.pk
     assert ids[0] == ids[2]
     assert Outcome.objects.count() == 3
+
+
+def test_freed_keys_are_taken_over():
+    """A key whose outcome is gone, or ended long ago, makes a row; one that is held does not."""
+    gone, ended, held = (tasks.record_once.enqueue(key) for key in "abc")
+    gone_id = gone.pk
+    Outcome.objects.filter(pk=gone_id).delete()
+    outcomes.cancel(ended.pk)
+    long_ago = DatabaseNow() - timedelta(days=8)
+    Outcome.objects.filter(pk=ended.pk).update(finished_at=long_ago)
+    ids = tasks.record_once.enqueue_many([(key,) for key in "abcd"])
+    assert ids[2] == held.pk
+    assert not {ids[0], ids[1], ids[3]} & {gone_id, ended.pk, held.pk}
+    assert tasks.record_once.enqueue_many([(key,) for key in "abcd"]) == ids
+    assert Outcome.objects.count() == 5
+
+
+def test_more_keys_than_one_statement_takes():
+    """Each batch is taken by itself, all in one transaction."""
+    first = tasks.record_once.enqueue_many([(str(number),) for number in range(0, 1_200, 3)])
+    ids = tasks.record_once.enqueue_many([(str(number),) for number in range(1_200)])
+    assert ids[::3] == first
+    assert len(set(ids)) == Outcome.objects.count() == IdempotencyKey.objects.count() == 1_200
 
 
 @pytest.mark.parametrize(

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from kombu import Connection, Exchange, Queue
+from kombu.asynchronous import Hub
 from kombu.exceptions import ChannelError
 from kombu.exceptions import ConnectionError as BrokerError
 
-from tasks_app import filesystem
+from tasks_app import filesystem, filesystem_wakeups
 from tasks_app.filesystem import url
+from tasks_app.filesystem_wakeups import WakeupPipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -182,6 +186,102 @@ def test_direct_topic_and_fanout_exchanges_route(connection: Connection, channel
                 )
     taken = {name: len(take_all(channel, name)) for name in ("d", "t", "f1", "f2")}
     assert taken == {"d": 1, "t": 1, "f1": 2, "f2": 2}
+
+
+# Waking
+
+
+def rung(hub: Hub) -> bool:
+    """Tell whether a loop that waits would turn now."""
+    return bool(select.select(list(hub.readers), [], [], 0)[0])
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    """Make a worker's loop."""
+    made = Hub()
+    yield made
+    made.close()
+
+
+def test_a_message_turns_the_loop_of_a_worker_at_once(
+    connection: Connection, folder: Path, hub: Hub
+) -> None:
+    """It need not wait for the next look, which comes in an hour here."""
+    taken: list[object] = []
+    with Connection(url(folder), transport_options={"polling_interval": 3600}) as worker:
+        worker.register_with_event_loop(hub)
+        consumer = worker.Consumer(
+            [Queue("mail")], callbacks=[lambda body, message: taken.append(body)], no_ack=True
+        )
+        with consumer:
+            for number in range(3):
+                assert not rung(hub)
+                put(connection, "mail", number)
+                put(connection, "mail", number)
+                assert rung(hub)
+                hub.run_once()
+        assert list((folder / "wakeups").iterdir()) != []
+    assert taken == [0, 0, 1, 1, 2, 2]
+    assert list((folder / "wakeups").iterdir()) == []
+
+
+def test_a_full_pipe_holds_nobody_up(folder: Path) -> None:
+    """A paused worker's pipe is full some day."""
+    folder.mkdir()
+    listening = WakeupPipe(folder / "wakeups", folder)
+    (pipe,) = (folder / "wakeups").iterdir()
+    filler = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(filler, b"!" * 4096)
+    os.close(filler)
+    filesystem_wakeups.wake(folder / "wakeups")
+    assert select.select([listening], [], [], 0)[0]
+    listening.close()
+
+
+SLEEPER = """
+import os, time
+from pathlib import Path
+from tasks_app.filesystem_wakeups import WakeupPipe
+folder = Path(os.environ["EMBEDDED_FOLDER"])
+listening = WakeupPipe(folder / "wakeups", folder)
+print("listening", flush=True)
+time.sleep(600)
+"""
+
+
+def test_the_pipe_of_a_killed_worker_is_removed_by_whoever_wakes(tmp_path: Path) -> None:
+    """Else publishers would have ever more to ring."""
+    with python("-c", SLEEPER, folder=tmp_path, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "listening\n"
+        filesystem_wakeups.wake(tmp_path / "wakeups")
+        assert len(list((tmp_path / "wakeups").iterdir())) == 1
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    filesystem_wakeups.wake(tmp_path / "wakeups")
+    assert list((tmp_path / "wakeups").iterdir()) == []
+
+
+def test_a_folder_without_pipes_is_looked_at_every_now_and_then(
+    connection: Connection, folder: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some file systems know none; what else the loop does turns it too."""
+    monkeypatch.setattr(os, "mkfifo", refuse)
+    taken: list[object] = []
+    with Connection(url(folder)) as worker:
+        worker.register_with_event_loop(hub)
+        queue = Queue("mail")
+        with worker.Consumer([queue], callbacks=[lambda body, _: taken.append(body)], no_ack=True):
+            put(connection, "mail", "news")
+            hub.run_once()
+    assert taken == ["news"]
+
+
+def refuse(*_: object) -> None:
+    raise OSError(errno.EOPNOTSUPP, "no pipes here")
 
 
 # Bad files

@@ -23,33 +23,38 @@ pytestmark = [
     pytest.mark.skipif(chosen_broker() != "embedded", reason="Flower knows this broker by itself"),
 ]
 
+#: Opens Flower's API without a password.
+ALLOWED = {"FLOWER_UNAUTHENTICATED_API": "true"}
+
 
 @pytest.mark.parametrize("app", ["tests.project", "tasks_app"])
 def test_flower_shows_what_waits_in_the_embedded_broker(app, tmp_path):
-    """Its broker page counts the messages of each queue, though Flower has never heard of it."""
+    """Its broker page counts each queue's messages; a worker that comes later tells of its runs."""
     with current_app.connection_for_write() as connection:
         connection.default_channel.queue_purge("celery")
     add.enqueue_many([(n, n) for n in range(3)])
     tasks("relay", "--once")
     port = free_port()
     words = ("celery", "-A", app, "flower", "--address=127.0.0.1", f"--port={port}")
-    with launch(tmp_path, "flower", words, None) as flower:
-        url = f"http://127.0.0.1:{port}/broker"
-        page = wait_until(lambda: page_at(url), READY_TIMEOUT, flower.tail)
-    assert re.search(r"<td>celery</td>\s*<td[^>]*>3</td>", page), page
+    with launch(tmp_path, "flower", words, ALLOWED) as flower:
+        url = f"http://127.0.0.1:{port}"
+        page = wait_until(lambda: page_at(f"{url}/broker"), READY_TIMEOUT, flower.tail)
+        assert re.search(r"<td>celery</td>\s*<td[^>]*>3</td>", page), page
+        with start_worker(tmp_path, name="younger", app=app, pool="solo"):
+            wait_until(lambda: is_run_shown(url), READY_TIMEOUT, flower.tail)
 
 
 def test_flower_and_inspect_see_a_worker_on_the_embedded_broker(tmp_path):
     """Remote control and events go through it like through any other broker."""
     port = free_port()
     words = ("celery", "-A", "tasks_app", "flower", "--address=127.0.0.1", f"--port={port}")
-    allowed = {"FLOWER_UNAUTHENTICATED_API": "true"}
     with (
         start_worker(tmp_path, name="seen") as worker,
-        launch(tmp_path, "flower", words, allowed) as flower,
+        launch(tmp_path, "flower", words, ALLOWED) as flower,
     ):
         url = f"http://127.0.0.1:{port}"
         wait_until(lambda: "seen@" in page_at(f"{url}/workers"), READY_TIMEOUT, flower.tail)
+        wait_until(lambda: is_run_shown(url), READY_TIMEOUT, flower.tail)
         inspect = launch(
             tmp_path, "inspect", ("celery", "-A", "tasks_app", "inspect", "ping"), None
         )
@@ -68,7 +73,7 @@ def test_flowers_buttons_command_a_worker(tmp_path):
     port = free_port()
     words = ("celery", "-A", "tasks_app", "flower", "--address=127.0.0.1", f"--port={port}")
     allowed = {
-        "FLOWER_UNAUTHENTICATED_API": "true",
+        **ALLOWED,
         "TASKS_TEST_SETTINGS": json.dumps({"FLOWER_READ_ONLY": False}),
     }
     with (
@@ -85,6 +90,13 @@ def test_flowers_buttons_command_a_worker(tmp_path):
         assert "Shutting down" in page_at(stop)
         wait_until(lambda: not worker.running, READY_TIMEOUT, worker.tail)
     assert "refused" not in worker.output
+
+
+def is_run_shown(url: str) -> bool:
+    """Enqueue a call, and tell whether Flower has heard of the end of any by now."""
+    add.enqueue(1, 2)
+    seen = json.loads(page_at(f"{url}/api/tasks?limit=100") or "{}")
+    return any(each["state"] == "SUCCESS" for each in seen.values())
 
 
 def page_at(url: str | urllib.request.Request) -> str:

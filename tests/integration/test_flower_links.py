@@ -78,7 +78,8 @@ def site(django_db_setup: None, tmp_path_factory: Any) -> Iterator[Site]:
     flower_words = ("flower", f"--port={flower_port}", "--url_prefix=shop/flower")
     web_words = ("runserver", "--noreload", "--insecure", f"127.0.0.1:{web_port}")
     routes = {"/shop/flower": (flower_port, ""), "/office": (web_port, "/office")}
-    worker_words = ("worker", "--hostname", "seen@%h", "--concurrency", "2")
+    # Events from the first run on: Flower asks for them only every few seconds.
+    worker_words = ("worker", "--hostname", "seen@%h", "--concurrency", "2", "--task-events")
     programs = {
         "flower": ("celery", "-A", "tasks_app", *flower_words),
         "web": ("django", *web_words),

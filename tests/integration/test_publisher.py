@@ -6,10 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from celery import Celery
+from kombu import Queue
 
-from tasks_app.broker import BrokerDown, Publisher
+from tasks_app.broker import BrokerDown, Doorbells, Publisher
+from tasks_app.models import Outcome
 from tests.servers import Mode, Proxy
-from tests.testapp.tasks import add
+from tests.testapp.tasks import add, charge
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -41,3 +43,87 @@ def test_a_broker_that_says_nothing_is_down_in_bounded_time(mode, proxy):
             ringing.result(PATIENCE)
         proxy.set(Mode.PASS)
         assert publisher.ring([outcome]) == 1
+
+
+@pytest.fixture
+def rabbit(rabbitmq):
+    """An app on RabbitMQ with a queue of its own that refuses a third message."""
+    app = Celery("confirming", broker=rabbitmq.url, set_as_current=False)
+    full = {"x-max-length": 2, "x-overflow": "reject-publish"}
+    app.conf.task_queues = [Queue("narrow", queue_arguments=full), Queue("confirmed")]
+    with Publisher(app) as publisher:
+        publisher.messages(["narrow", "confirmed"])
+        yield publisher
+        for name in ("narrow", "confirmed"):
+            publisher.messages([name])
+            publisher._producer.channel.queue_delete(name)
+
+
+def enqueued(count, queue):
+    """Return so many new outcomes of a queue."""
+    ids = add.using(queue=queue).enqueue_many([(number, 1) for number in range(count)])
+    return list(Outcome.objects.filter(pk__in=ids))
+
+
+def test_each_message_of_a_batch_has_rabbitmqs_word(rabbit):
+    """They are sent one after the other, and none is unanswered when the batch is rung for."""
+    assert rabbit.ring(enqueued(300, "confirmed")) == 300
+    assert rabbit._confirms._published == 300
+    assert rabbit._confirms._open == set()
+    assert rabbit.messages(["confirmed"]) == {"confirmed": 300}
+
+
+def test_a_refused_message_is_a_broker_that_is_down(rabbit):
+    """A queue that takes no more says no to some of a batch: the batch did not arrive."""
+    assert rabbit.ring(enqueued(2, "narrow")) == 2
+    with pytest.raises(BrokerDown, match="refused"):
+        rabbit.ring(enqueued(3, "narrow"))
+    assert rabbit.messages(["narrow"]) == {"narrow": 2}
+
+
+def test_a_message_without_a_queue_is_a_broker_that_is_down(rabbit):
+    """A queue that somebody deleted is made anew, and what was sent meanwhile is sent again."""
+    outcomes = enqueued(3, "confirmed")
+    assert rabbit.ring(outcomes) == 3
+    rabbit._producer.channel.queue_delete("confirmed")
+    with pytest.raises(BrokerDown, match="NO_ROUTE"):
+        rabbit.ring(outcomes)
+    assert rabbit.ring(outcomes) == 3
+    assert rabbit.messages(["confirmed"]) == {"confirmed": 3}
+
+
+@pytest.mark.parametrize("sends_events", [True, False])
+def test_a_message_is_what_celery_would_have_made(sends_events):
+    """Messages of a batch share what they have in common, and it does not show."""
+    app = Celery("maker", set_as_current=False)
+    app.conf.task_send_sent_event = sends_events
+    outcomes = [
+        add.enqueue(1, 2),
+        charge.enqueue(7, card_token="4111", mood="fine"),
+        add.enqueue(3, b=4),
+    ]
+    outcomes[2].parent_id, outcomes[2].attempt = outcomes[0].id, 2
+    doorbells = Doorbells(app)
+    shown = [
+        ("(1, 2)", "{}"),
+        ("(7,)", "{'card_token': '***', 'mood': 'fine'}"),
+        ("(3,)", "{'b': 4}"),
+    ]
+    for outcome, (args, kwargs) in zip(outcomes, shown, strict=True):
+        outcome.refresh_from_db(fields=["fence"])
+        theirs = app.amqp.as_task_v2(
+            str(outcome.id),
+            outcome.task_name,
+            root_id=str(outcome.root_id),
+            parent_id=outcome.parent_id and str(outcome.parent_id),
+            retries=outcome.attempt,
+            ignore_result=True,
+            argsrepr=args,
+            kwargsrepr=kwargs,
+            create_sent_event=sends_events,
+        )
+        theirs.headers["tasks_app_doorbell"] = outcome.fence
+        ours = doorbells.message(outcome)
+        assert ours == theirs
+        assert list(ours.headers) == list(theirs.headers)
+        ours.body[2]["chain"] = ours.headers["stamps"]["of"] = "a receiver of a signal"

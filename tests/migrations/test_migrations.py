@@ -8,6 +8,7 @@ import pytest
 from django.core.management import call_command
 from django.db import IntegrityError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
+from django.test.utils import CaptureQueriesContext
 
 from tasks_app import outcomes
 from tasks_app.leases import Lease
@@ -107,6 +108,42 @@ def test_processes_of_the_first_version_go_on_writing():
         started_at=outcome.claimed_at,
     )
     assert (outcome.trace_context, outcome.attempts.get().log) == ("", "")
+
+
+@pytest.mark.usefixtures("migrated")
+def test_no_writer_waits_while_indexes_are_made_and_dropped():
+    """A table of many millions of rows is migrated beside those who write it, and back."""
+    if connection.vendor != "postgresql":
+        pytest.skip("only PostgreSQL locks writers out unless it is told not to")
+    with CaptureQueriesContext(connection) as captured:
+        call_command("migrate", "tasks_app", "0005", verbosity=0)
+        call_command("migrate", "tasks_app", "0006", verbosity=0)
+    sent = [query["sql"] for query in captured.captured_queries]
+    changes = [sql for sql in sent if sql.startswith(("CREATE INDEX", "DROP INDEX"))]
+    assert len(changes) == 6
+    assert all(" INDEX CONCURRENTLY " in sql for sql in changes)
+
+
+@pytest.mark.parametrize(
+    ("rows", "index"),
+    [
+        (Outcome.objects.filter(replay_of__in=[uuid7() for _ in range(500)]), "replays"),
+        (Outcome.objects.filter(group_id="a group"), "members"),
+    ],
+    ids=["replays of a batch that is pruned", "members of a group"],
+)
+def test_few_rows_are_found_among_many(rows, index):
+    """What most outcomes have not is looked for in an index of those that have it."""
+    add.enqueue_many([(number, 1) for number in range(100)])
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            # So few rows are read at once unless that is forbidden.
+            cursor.execute("SET enable_seqscan = off")
+        try:
+            assert f"tasks_outcome_{index}" in rows.explain()
+        finally:
+            if connection.vendor == "postgresql":
+                cursor.execute("RESET enable_seqscan")
 
 
 @pytest.mark.parametrize(

@@ -89,14 +89,14 @@ GUARDS = (
     Guard(
         1,
         "enqueue._insert",
-        "outcome.save(force_insert=True, using=conf.DATABASE)",
-        "transaction.on_commit(lambda: outcome.save(force_insert=True, using=conf.DATABASE))",
+        "insert(outcome)",
+        "transaction.on_commit(lambda: insert(outcome))",
         f"{_ATOMIC}::test_a_process_that_dies_right_after_its_commit_loses_nothing",
     ),
     Guard(
         1,
         "enqueue._insert",
-        "outcome.save(force_insert=True, using=conf.DATABASE)",
+        "insert(outcome)",
         "__import__('tests.by_hand').by_hand.elsewhere(outcome.save)",
         f"{_ATOMIC}::test_a_rollback_takes_every_row_with_it",
     ),

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 import pytest
 from celery.exceptions import Ignore
+from django.db import transaction
 
 from tasks_app import outcomes, rescue
 from tasks_app.exceptions import LeaseLost
@@ -48,6 +49,41 @@ def test_a_run_that_lost_its_lease_leaves_nothing(key, effects):
     outcome.refresh()
     assert (outcome.state, effects()) == ("pending", [])
     assert not Outcome.objects.exclude(pk=outcome.pk).exists()
+
+
+@pytest.mark.parametrize("overtake", [lambda outcome: None, claimed])
+def test_a_run_that_wrote_nothing_cannot_end_for_another(overtake):
+    """A zombie that has not spoken to the database is refused as one that has."""
+    hooks: list[str] = []
+
+    def zombie(left, right):
+        by_hand.elsewhere(lambda: (rescued_and_due(outcome), overtake(outcome)))
+        transaction.on_commit(lambda: hooks.append("ran"))
+
+    outcome = add.enqueue(1, 2)
+    with pytest.raises(Ignore):
+        by_hand.run(claimed(outcome), zombie)
+    outcome.refresh()
+    assert outcome.state in {"pending", "running"}
+    assert (outcome.finished_at, hooks) == (None, [])
+
+
+def test_what_is_to_follow_a_commit_follows_that_of_a_run_that_wrote_nothing():
+    """A hook that a helper leaves finds the outcome succeeded, also on another connection."""
+    seen: list[str] = []
+
+    def hook():
+        state = by_hand.elsewhere(lambda: Outcome.objects.get(pk=outcome.pk).state)
+        seen.append(state)
+
+    def helper(left, right):
+        transaction.on_commit(hook)
+        return left + right
+
+    outcome = add.enqueue(1, 2)
+    assert by_hand.run(claimed(outcome), helper) == 3
+    assert seen == ["succeeded"]
+    assert transaction.get_autocommit()
 
 
 def test_a_run_that_was_overtaken_leaves_nothing(key, effects):

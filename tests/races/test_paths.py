@@ -6,15 +6,15 @@ from uuid import uuid4
 
 import pytest
 from celery.exceptions import Ignore
-from django.db import transaction
+from django.db import connection, transaction
 
 from tasks_app import outbox, rescue
 from tasks_app.exceptions import IdempotencyConflict
-from tasks_app.models import Outcome
+from tasks_app.models import IdempotencyKey, Outcome
 from tasks_app.options import declared
 from tests import by_hand
 from tests.integration.command_line import claimed, failed
-from tests.races.two import at_once
+from tests.races.two import at_once, done, one_inside_the_other
 from tests.testapp.models import Effect
 from tests.testapp.tasks import add, record, record_once
 
@@ -82,6 +82,41 @@ def test_two_callers_with_one_key_and_other_arguments_conflict():
     key = uuid4().hex
     assert sorted(at_once(lambda: enqueue("a"), lambda: enqueue("b"))) == ["enqueued", "refused"]
     assert Outcome.objects.count() == Effect.objects.filter(key=key).count() == 1
+
+
+def test_two_bulks_with_the_same_keys_have_one_outcome_each():
+    """Whatever the order of their calls, neither makes a row twice nor waits for ever."""
+    for _ in range(5):
+        calls = [(uuid4().hex,) for _ in range(40)]
+        ids, reversed_ids = at_once(
+            lambda calls=calls: record_once.enqueue_many(calls),
+            lambda calls=calls: record_once.enqueue_many(calls[:9:-1]),
+        )
+        assert reversed_ids == ids[:9:-1]
+        assert Outcome.objects.filter(pk__in=ids).count() == len(set(ids)) == 40
+    assert Outcome.objects.count() == IdempotencyKey.objects.count() == 200
+
+
+def test_two_bulks_take_over_the_same_keys_once():
+    """Keys whose outcomes are gone go to one of two callers each, and both are told to whom."""
+    for _ in range(5):
+        calls = [(uuid4().hex,) for _ in range(20)]
+        Outcome.objects.filter(pk__in=record_once.enqueue_many(calls)).delete()
+        enqueue = lambda calls=calls: done(lambda: record_once.enqueue_many(calls))  # noqa: E731
+        first, second = at_once(enqueue, enqueue)
+        assert first == second
+        assert Outcome.objects.filter(pk__in=first).count() == 20
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer")
+def test_a_bulk_waits_for_keys_that_another_transaction_has_taken():
+    """It gets the outcomes of whoever was first, and the rest is its own."""
+    calls = [(uuid4().hex,) for _ in range(3)]
+    first, second = one_inside_the_other(
+        lambda: record_once.enqueue_many(calls[:2]), lambda: record_once.enqueue_many(calls)
+    )
+    assert second[:2] == first
+    assert Outcome.objects.count() == 3
 
 
 def test_two_replays_of_one_outcome_are_two_wishes():

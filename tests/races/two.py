@@ -72,17 +72,23 @@ def somebody_waits() -> bool:
 
 
 def wins(act: Callable[[], object]) -> bool:
+    """Return whether an act hit its row."""
+    try:
+        return done(act) not in (None, False)
+    except LeaseLost:
+        return False
+
+
+def done(act: Callable[[], T]) -> T:
     """
-    Return whether an act hit its row.
+    Do an act in a transaction and return its result.
 
     A deadlock or a busy database changed nothing, so the act is tried again, as its callers do.
     """
     while True:
         try:
             with transaction.atomic():
-                return act() not in (None, False)
-        except LeaseLost:
-            return False
+                return act()
         except Error as error:
             if not is_transient(error):
                 raise

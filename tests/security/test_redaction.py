@@ -134,7 +134,8 @@ def start(folder: Path, queue: str, sentry: SentryServer, broker: dict[str, str]
         "TASKS_TEST_SETTINGS": json.dumps(SETTINGS),
     }
     words = ("celery", "-A", "tests.project", "worker", "--hostname", f"{queue}@%h")
-    options = ("--queues", queue, "--concurrency", "2", "--loglevel", "INFO")
+    # Events from the first run on: Flower asks for them only every few seconds.
+    options = ("--queues", queue, "--concurrency", "2", "--loglevel", "INFO", "--task-events")
     return launch(folder, queue, (*words, *options), environment)
 
 

@@ -163,9 +163,14 @@ class Proxy:
 
     def pump(self, source: socket.socket, sink: socket.socket, *, replies: bool = False) -> None:
         """Forward one direction until either side ends."""
-        with contextlib.suppress(OSError):
+        # Whatever ends this thread ends the connection: nobody waits for one that is left.
+        with contextlib.ExitStack() as stack:
+            stack.callback(end, source, sink)
+            stack.enter_context(contextlib.suppress(OSError))
             while piece := source.recv(65536):
                 self.hold()
+                if not replies:
+                    self.listen(source, piece)
                 if replies and self.mode is Mode.DROP_REPLY:
                     continue
                 if self.mode is Mode.CUT or (replies and self.mode is Mode.DROP_REPLY_CUT):
@@ -173,7 +178,9 @@ class Proxy:
                 if self.is_trapped(source, sink, piece, replies=replies):
                     break
                 sink.sendall(piece)
-        end(source, sink)
+
+    def listen(self, client: socket.socket, piece: bytes) -> None:
+        """Take note of what a client sends, before the server gets it; for proxies that count."""
 
     def is_trapped(
         self, source: socket.socket, sink: socket.socket, piece: bytes, *, replies: bool

@@ -54,6 +54,11 @@ def add(a: int, b: int) -> int:
     return a + b
 
 
+def nap(seconds: float) -> None:
+    """Take so long, and nothing else."""
+    time.sleep(seconds)
+
+
 async def add_later(a: int, b: int) -> int:
     """Return a sum from a coroutine."""
     await asyncio.sleep(0.01)

@@ -10,6 +10,7 @@ SOON = RetryPolicy(max_attempts=3, initial=0.1, jitter=False)
 
 add = task(helpers.add)
 add_later = task(helpers.add_later)
+nap = task(helpers.nap)
 fail_later = task(helpers.fail_later, retry=RetryPolicy(max_attempts=1))
 total = task(helpers.total)
 record = task(helpers.record)

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tasks_app import uuid7 as module
-from tasks_app.uuid7 import uuid7
+from tasks_app.uuid7 import uuid7, uuid7s
 
 
 def test_an_id_is_of_version_7_and_tells_its_time():
@@ -32,3 +32,17 @@ def test_ids_grow_when_the_clock_does_not(monkeypatch, step):
     monkeypatch.setattr(module.time, "time_ns", lambda: next(times, 2 * 10**18))
     made = [uuid7() for _ in range(100)]
     assert made == sorted(set(made))
+
+
+def test_many_at_once_are_like_one_after_the_other(monkeypatch):
+    """Those before are smaller, those after are greater, and each is random."""
+    monkeypatch.setattr(module, "_last", 0)
+    monkeypatch.setattr(module.time, "time_ns", lambda: 2 * 10**18)
+    before, many, after = uuid7(), uuid7s(10_000), uuid7()
+    assert [before, *many, after] == sorted({before, *many, after})
+    assert {(made.version, made.variant) for made in many} == {(7, "specified in RFC 4122")}
+    assert len({made.int & (1 << 62) - 1 for made in many}) == len(many)
+
+
+def test_none_at_once_are_none():
+    assert uuid7s(0) == []

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from django.db import connection
 
 from tests.faults import tasks as faults
 from tests.faults.cases.runs.damage import ARGUMENTS, LONG_LEASE, RESCUED
+from tests.testapp.tasks import add
 
 
 @pytest.fixture
@@ -39,6 +41,21 @@ def test_f31_a_commit_without_an_answer_is_looked_up(is_done, ends, case, databa
     assert (outcome.state, case.ends(outcome)) == ("succeeded", ends)
     assert len(case.left()) == len(ends)
     assert case.effects() == [""]
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="elsewhere COMMIT is a request")
+def test_f31_a_settlement_that_is_its_own_commit_is_looked_up(case, database_link, worker):
+    """What a helper without a statement leaves is one request: that got there, or it did not."""
+    for is_done, ends in ((True, ["succeeded"]), (False, ["lost", "succeeded"])):
+        outcome = add.using(queue=case.key, run_after=3600).enqueue(1, 2)
+        claim = outcome.pk.hex.encode()
+        trap = database_link.proxy.set_trap(b"WITH hit", after=claim, arrives=is_done)
+        with case.recovers(within=RESCUED):
+            outcome.run_now()
+            case.settled(outcome)
+        assert trap.caught is not None
+        assert (outcome.state, outcome.result, case.ends(outcome)) == ("succeeded", 3, ends)
+    assert worker.running
 
 
 def test_f31_a_link_that_breaks_in_the_body_is_no_failure_of_the_helper(
