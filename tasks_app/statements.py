@@ -132,6 +132,26 @@ class Prepared:
             row = cursor.fetchone()
         return None if row is None else made.outcome(row, connection)
 
+    def run_and_then(
+        self, values: Mapping[str, Any], following: Prepared, its_values: Mapping[str, Any]
+    ) -> tuple[bool, Outcome | None]:
+        """
+        Run it, and another UPDATE if this one hit; return whether it did, and the other's row.
+
+        One statement on PostgreSQL, elsewhere one after the other in the caller's transaction.
+        """
+        connection: Any = connections[conf.DATABASE]
+        if connection.vendor != "postgresql":
+            has_hit = self.run(**values)
+            return has_hit, following.run_returning(**its_values) if has_hit else None
+        made, next_made = self._for(connection), following._for(connection)
+        first, second = made.as_first, next_made.as_second
+        params = [*first.bound(values, connection), *second.bound(its_values, connection)]
+        with connection.cursor() as cursor:
+            cursor.execute(first.text + second.text, params)
+            has_hit, has_followed, *row = cursor.fetchone()
+        return has_hit, next_made.outcome(row, connection) if has_followed else None
+
     def _run_then_read(self, values: Mapping[str, Any]) -> Outcome | None:
         with transaction.atomic(using=conf.DATABASE, savepoint=False):
             return Outcome.objects.get(pk=values["id"]) if self.run(**values) else None
@@ -219,6 +239,18 @@ class _Made:
         self.names = [field.attname for field in fields]
         self.converters = list(converters(fields, connection))
         self.acts = list(_acts(update, prepared.follows, connection))
+        self.as_first = Sql("WITH hit AS (") + update + Sql(" RETURNING 1)")
+        if prepared.follows is not None:
+            into, noted = insertion(prepared.follows, connection)
+            note = Sql(", noted AS (") + into + Sql("SELECT ") + noted + Sql(" FROM hit)")
+            self.as_first += note
+        self.as_second = (
+            Sql(", next_one AS (")
+            + update
+            + Sql(f" AND EXISTS (SELECT FROM hit) RETURNING TRUE AS is_hit, {columns})")
+            + Sql(" SELECT EXISTS (SELECT FROM hit), next_one.*")
+            + Sql(" FROM (SELECT) AS anyhow LEFT JOIN next_one ON TRUE")
+        )
         self.returning = update + Sql(f" RETURNING {columns}")
         self.returning_hastily = self.returning + Sql(
             ", set_config('synchronous_commit', 'off', true)"
