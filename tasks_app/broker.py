@@ -23,7 +23,7 @@ from tasks_app.models import Outcome
 from tasks_app.options import TaskOptions
 from tasks_app.redaction import mask_arguments
 from tasks_app.shapes import PEAL
-from tasks_app.surroundings import surrounded
+from tasks_app.surroundings import is_surrounded, surrounded
 
 #: Header that marks a message as a doorbell: its outcome's row exists.
 DOORBELL = "tasks_app_doorbell"
@@ -91,7 +91,7 @@ class Publisher:
         self._connection: Connection | None = None
         self._producer: Any = None
         self._confirms: Confirms | None = None
-        self._slowness = peals.Slowness()
+        self._sizes = peals.Sizes()
 
     def __enter__(self) -> Self:
         return self
@@ -126,10 +126,10 @@ class Publisher:
         return len(outcomes)
 
     def _peals(self, outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
-        self._slowness.note(outcomes)
-        if surroundings or _is_heard(self.app):
+        sizes = self._sizes.of(outcomes)
+        if is_surrounded(surroundings, outcomes[0]) or _is_heard(self.app):
             return [[outcome] for outcome in outcomes]
-        return peals.arranged(outcomes, self._slowness.tasks())
+        return peals.arranged(outcomes, sizes)
 
     def messages(self, queues: Iterable[str]) -> dict[str, int]:
         """

@@ -7,8 +7,7 @@ every doorbell, and for the rest of its peal, whose headers it carries along. `t
 other end: one process takes them in turn, and hands back the rest as soon as one takes long.
 """
 
-import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from tasks_app import context
@@ -22,52 +21,69 @@ SPREAD = 20
 #: A time limit is counted from the message on; a shorter one than this is not shared.
 SHORTEST_LIMIT = timedelta(seconds=10)
 
-#: Seconds for which a task whose rows came due again unanswered is rung for one by one.
-MEMORY = 60.0
+
+#: Size of a task's first peals before it doubles, and growth per look once some were too large.
+FIRST, GROWTH = 1.0, 0.25
 
 
-class Slowness:
-    """One relay's memory of tasks whose rows were handed back, or lost with their message."""
+class Sizes:
+    """
+    One relay's memory of how many outcomes of each task a message may ring for.
+
+    A message that rang for too many comes back as rows that are due again. So the size is that of
+    a congestion window, as RFC 5681 has it: it doubles with each look until the first of these,
+    is halved by each, and then grows slowly.
+    """
 
     def __init__(self) -> None:
-        self._until: dict[str, float] = {}
+        self._sizes: dict[str, float] = {}
+        self._returned: set[str] = set()
 
-    def note(self, rows: Iterable[Outcome]) -> None:
-        """Remember the tasks of rows that were announced before."""
-        until = time.monotonic() + MEMORY
-        self._until.update({row.task_name: until for row in rows if row.announced})
+    def of(self, rows: Iterable[Outcome]) -> Mapping[str, float]:
+        """Return the sizes for the tasks of the rows that one look took."""
+        names = {row.task_name for row in rows}
+        returned = {row.task_name for row in rows if row.announced}
+        self._returned |= returned
+        for name in names:
+            size = self._sizes.get(name, FIRST)
+            if name in returned:
+                size = max(size / 2, 1)
+            elif name in self._returned:
+                size += GROWTH
+            else:
+                size *= 2
+            self._sizes[name] = min(size, LONGEST_PEAL)
+        return self._sizes
 
-    def tasks(self) -> frozenset[str]:
-        """Return the names of the tasks that are not to be rung for in peals now."""
-        now = time.monotonic()
-        self._until = {name: until for name, until in self._until.items() if until > now}
-        return frozenset(self._until)
 
-
-def arranged(rows: Sequence[Outcome], slow: Collection[str]) -> list[list[Outcome]]:
+def arranged(rows: Sequence[Outcome], sizes: Mapping[str, float]) -> list[list[Outcome]]:
     """
     Return rows as peals, each in the place of its first row.
 
     Args:
         rows: What one look took, as it was before it was announced.
-        slow: Tasks whose rows are to be rung for one by one.
+        sizes: How many rows of each task a peal may have.
     """
     alike: dict[tuple[object, ...], list[int]] = {}
     for place, row in enumerate(rows):
-        alike.setdefault(_kind(row, slow), []).append(place)
-    peals = [part for places in alike.values() for part in _parts(places)]
+        alike.setdefault(_kind(row), []).append(place)
+    peals = [
+        part
+        for places in alike.values()
+        for part in _parts(places, sizes[rows[places[0]].task_name])
+    ]
     return [[rows[place] for place in part] for part in sorted(peals)]
 
 
-def _parts(places: list[int]) -> list[list[int]]:
-    size = min(LONGEST_PEAL, max(len(places) // SPREAD, 1))
+def _parts(places: list[int], most: float) -> list[list[int]]:
+    size = min(int(most), max(len(places) // SPREAD, 1))
     return [places[start : start + size] for start in range(0, len(places), size)]
 
 
-def _kind(row: Outcome, slow: Collection[str]) -> tuple[object, ...]:
+def _kind(row: Outcome) -> tuple[object, ...]:
     """Return what the rows of a peal have in common; what rings alone has nothing."""
     options = declared.get(row.task_name)
-    if options is None or row.task_name in slow or not _is_plain(row) or not _is_patient(options):
+    if options is None or not _is_plain(row) or not _is_patient(options):
         return (row.pk,)
     headers = frozenset(context.trace_headers(row.trace_context))
     return row.queue, row.task_name, row.priority, headers

@@ -37,11 +37,10 @@ class OutcomeRequest(Request):
             self._hand_back_rest()
 
     def _is_counted(self) -> bool:
-        is_watched = self.eventer is not None and self.eventer.enabled
-        return bool(is_watched or self.task.rate_limit or turns.this_worker.counts_messages)
+        return bool(_tells_of_tasks(self.eventer) or self.task.rate_limit or turns.this_worker.counts_messages)
 
     def _hand_back_rest(self) -> None:
-        with database_section(conf.DATABASE, keep=False):
+        with database_section(conf.DATABASE, keep=True):
             turns.hand_back(self._rest)
         self._rest = []
 
@@ -83,3 +82,9 @@ class OutcomeRequest(Request):
             self._hand_back_rest()
         except DatabaseError:
             logger.warning("Outcome %s is left to the rescuer", self.id, exc_info=True)
+
+
+def _tells_of_tasks(eventer: Any) -> bool:
+    """Tell whether a worker's dispatcher sends events about tasks: no group means all groups."""
+    is_on = eventer is not None and eventer.enabled
+    return bool(is_on and (not eventer.groups or "task" in eventer.groups))

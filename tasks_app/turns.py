@@ -2,7 +2,7 @@
 Turns: the outcomes of one message's peal, taken one after the other by one process.
 
 Each is claimed just before its helper begins, with the commit that ends the one before, so none is
-`running` that does not run. What has not begun when a tenth of a second is over, or when the
+`running` that does not run. What has not begun when a fifth of a second is over, or when the
 worker stops, comes due again at once and is rung for alone: nothing waits behind a long run.
 """
 
@@ -29,7 +29,7 @@ from tasks_app.shapes import PEAL
 logger = logging.getLogger(__name__)
 
 #: Seconds after which nothing of a peal begins any more.
-SPAN = 0.1
+SPAN = 0.2
 
 #: Name under which a request has the turns that it is one of.
 TURNS = "tasks_app_turns"
