@@ -84,14 +84,20 @@ class BrokerDown(Exception):
 
 
 class Publisher:
-    """The relay's own broker connection, with every wait bounded."""
+    """
+    The relay's own broker connection, with every wait bounded.
 
-    def __init__(self, app: Celery) -> None:
+    Args:
+        app: Names the broker and its queues.
+        sizes: The relay's memory of how many outcomes may share a message.
+    """
+
+    def __init__(self, app: Celery, sizes: peals.Sizes | None = None) -> None:
         self.app = app
         self._connection: Connection | None = None
         self._producer: Any = None
         self._confirms: Confirms | None = None
-        self._sizes = peals.Sizes()
+        self._sizes = sizes or peals.Sizes()
 
     def __enter__(self) -> Self:
         return self
@@ -126,7 +132,7 @@ class Publisher:
         return len(outcomes)
 
     def _peals(self, outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
-        sizes = self._sizes.of(outcomes)
+        sizes = self._sizes.learn(outcomes)
         if is_surrounded(surroundings, outcomes[0]) or _is_heard(self.app):
             return [[outcome] for outcome in outcomes]
         return peals.arranged(outcomes, sizes)

@@ -5,7 +5,7 @@ No row is ever announced for good: each announcement moves `announce_at` ahead, 
 worker claims the row it comes due again. Nothing here talks to a broker.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -20,6 +20,7 @@ from tasks_app.clock import DatabaseNow
 from tasks_app.conf import conf
 from tasks_app.models import Outcome, PausedQueue, outcome_uuid
 from tasks_app.options import PRIORITIES
+from tasks_app.shapes import LONGEST_PEAL
 from tasks_app.statements import StateIs, together, union
 from tasks_app.states import Reason, State
 from tasks_app.transience import pessimistic
@@ -45,7 +46,9 @@ class Batch:
     is_held_back: bool = False
 
 
-def take_due(limit: int, known_tasks: Iterable[str]) -> Batch:
+def take_due(
+    limit: int, known_tasks: Iterable[str], rows_per_message: Callable[[str], int] = lambda _: 1
+) -> Batch:
     """
     Take due rows, highest priority first, and move their next announcement ahead.
 
@@ -57,13 +60,15 @@ def take_due(limit: int, known_tasks: Iterable[str]) -> Batch:
         limit: Rows at most.
         known_tasks: Names registered here; a row whose task nobody here knows ends as `failed`
             (`unregistered`) after `UNREGISTERED_AFTER`.
+        rows_per_message: How many rows of a queue share a message just now.
     """
     batch = Batch()
     for queue in open_queues():
         left = limit - len(batch.rows)
-        if left and (ids := _candidates(queue, min(left, conf.MAX_IN_FLIGHT))):
+        most = conf.MAX_IN_FLIGHT * rows_per_message(queue)
+        if left and (ids := _candidates(queue, min(left, most))):
             # Only now: where nothing is due nobody asks how many are in flight.
-            room = _room(queue, limit)
+            room = _room(queue, limit, most)
             batch.is_held_back |= room < len(ids)
             _take_from(ids[:room], frozenset(known_tasks), batch)
     return batch
@@ -155,15 +160,15 @@ def oldest_unannounced(queues: Iterable[str]) -> dict[str, datetime]:
     return found
 
 
-def in_flight(queue: str) -> int:
-    """Return how many announced rows of a queue nobody has claimed yet, counted to the limit."""
-    return _announced(queue).values("pk")[: conf.MAX_IN_FLIGHT].count()
+def in_flight(queue: str, most: int) -> int:
+    """Return how many announced rows of a queue nobody has claimed yet, counted to `most`."""
+    return _announced(queue).values("pk")[:most].count()
 
 
 def unanswered(queue: str) -> list[tuple[UUID, str, int]]:
-    """Return id, task name and announcements of what `in_flight` counts."""
+    """Return id, task name and announcements of as many such rows as there are at most."""
     rows = _announced(queue).values_list("pk", "task_name", "announced")
-    return list(rows[: conf.MAX_IN_FLIGHT])
+    return list(rows[: conf.MAX_IN_FLIGHT * LONGEST_PEAL])
 
 
 def recall(ids: Sequence[UUID]) -> int:
@@ -194,15 +199,15 @@ def _announced(queue: str) -> QuerySet[Outcome]:
     )
 
 
-def _room(queue: str, limit: int) -> int:
+def _room(queue: str, limit: int, most: int) -> int:
     """
-    Return how many more messages a queue may hold; 0 while that is not worth a look.
+    Return how many more rows may have a message; 0 while that is not worth a look.
 
     A queue that is nearly full has enough to do. Topping it up for each claim would cost several
     statements for each outcome instead of for each batch.
     """
-    room = int(conf.MAX_IN_FLIGHT - in_flight(queue))
-    return room if room >= min(limit, max(conf.MAX_IN_FLIGHT // 2, 1)) else 0
+    room = most - in_flight(queue, most)
+    return room if room >= min(limit, max(most // 2, 1)) else 0
 
 
 def put_back(ids: Sequence[UUID]) -> None:

@@ -7,7 +7,7 @@ every doorbell, and for the rest of its peal, whose headers it carries along. `t
 other end: one process takes them in turn, and hands back the rest as soon as one takes long.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from tasks_app import context
@@ -36,24 +36,32 @@ class Sizes:
     """
 
     def __init__(self) -> None:
-        self._sizes: dict[str, float] = {}
+        self._of_task: dict[str, float] = {}
+        self._of_queue: dict[str, int] = {}
         self._returned: set[str] = set()
 
-    def of(self, rows: Iterable[Outcome]) -> Mapping[str, float]:
-        """Return the sizes for the tasks of the rows that one look took."""
-        names = {row.task_name for row in rows}
+    def of_queue(self, queue: str) -> int:
+        """Return how many outcomes of a queue share a message, as the last look had them."""
+        return self._of_queue.get(queue, 1)
+
+    def learn(self, rows: Sequence[Outcome]) -> Mapping[str, float]:
+        """Return the sizes by task, after another look that took these rows."""
         returned = {row.task_name for row in rows if row.announced}
         self._returned |= returned
-        for name in names:
-            size = self._sizes.get(name, FIRST)
-            if name in returned:
-                size = max(size / 2, 1)
-            elif name in self._returned:
-                size += GROWTH
-            else:
-                size *= 2
-            self._sizes[name] = min(size, LONGEST_PEAL)
-        return self._sizes
+        for name in {row.task_name for row in rows}:
+            self._of_task[name] = self._next(name, is_returned=name in returned)
+        self._of_queue = {}
+        for row in rows:
+            size = int(self._of_task[row.task_name])
+            self._of_queue[row.queue] = min(size, self._of_queue.get(row.queue, size))
+        return self._of_task
+
+    def _next(self, name: str, *, is_returned: bool) -> float:
+        size = self._of_task.get(name, FIRST)
+        if is_returned:
+            return max(size / 2, 1)
+        grown = size + GROWTH if name in self._returned else size * 2
+        return min(grown, LONGEST_PEAL)
 
 
 def arranged(rows: Sequence[Outcome], sizes: Mapping[str, float]) -> list[list[Outcome]]:

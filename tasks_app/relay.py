@@ -22,6 +22,7 @@ from tasks_app.crash_points import crash_point
 from tasks_app.forks import database_section
 from tasks_app.models import Outcome
 from tasks_app.options import declared
+from tasks_app.peals import Sizes
 from tasks_app.retry import RetryPolicy
 from tasks_app.roll_call import RollCall
 from tasks_app.wakeups import Wakeup
@@ -66,7 +67,8 @@ class Relay:
 
     def __init__(self, app: Celery) -> None:
         self.app = app
-        self.publisher = Publisher(app)
+        self.sizes = Sizes()
+        self.publisher = Publisher(app, self.sizes)
         self.housekeeper = rescue.Housekeeper(app)
         self.roll_call = RollCall()
         self._broken: dict[str, int] = {}
@@ -85,7 +87,7 @@ class Relay:
             django.db.DatabaseError: the database is away; nothing was taken.
         """
         with database_section(conf.DATABASE, keep=True):
-            batch = outbox.take_due(BATCH, declared.keys())
+            batch = outbox.take_due(BATCH, declared.keys(), self.sizes.of_queue)
         self._tell(batch)
         rows = batch.rows
         rung = not rows or self._ring(rows)

@@ -37,7 +37,11 @@ class OutcomeRequest(Request):
             self._hand_back_rest()
 
     def _is_counted(self) -> bool:
-        return bool(_tells_of_tasks(self.eventer) or self.task.rate_limit or turns.this_worker.counts_messages)
+        return bool(
+            _tells_of_tasks(self.eventer)
+            or self.task.rate_limit
+            or turns.this_worker.counts_messages
+        )
 
     def _hand_back_rest(self) -> None:
         with database_section(conf.DATABASE, keep=True):

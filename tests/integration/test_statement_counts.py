@@ -421,7 +421,7 @@ def test_what_is_delayed_for_long_is_not_read_to_count_what_is_in_flight():
     Outcome.objects.filter(pk=batch.rows[1].pk).update(
         announce_at=DatabaseNow() + outbox.WAITS[-1] - timedelta(minutes=1)
     )
-    assert outbox.in_flight("celery") == 2
+    assert outbox.in_flight("celery", 10) == 2
 
 
 @contextmanager
