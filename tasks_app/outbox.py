@@ -8,11 +8,12 @@ worker claims the row it comes due again. Nothing here talks to a broker.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, cast
 from uuid import UUID
 
 from django.db import connections, transaction
-from django.db.models import Case, F, QuerySet, Value, When
+from django.db.models import Case, F, Field, QuerySet, Value, When
 from django.db.models.functions import Coalesce, Least
 
 from tasks_app import outcomes
@@ -21,7 +22,7 @@ from tasks_app.conf import conf
 from tasks_app.models import Outcome, PausedQueue, outcome_uuid
 from tasks_app.options import PRIORITIES
 from tasks_app.shapes import LONGEST_PEAL
-from tasks_app.statements import StateIs, together, union
+from tasks_app.statements import HastyCommit, Slot, Sql, StateIs, await_disk, together, union
 from tasks_app.states import Reason, State
 from tasks_app.transience import pessimistic
 
@@ -30,6 +31,9 @@ WAITS = tuple(timedelta(seconds=s) for s in (30, 60, 120, 300, 600))
 
 #: Rows per statement that is told their ids, and expired rows of paused queues per look.
 IDS = 500
+
+#: Candidates of one priority in one look.
+MOST = 5_000
 
 #: Announcements after which an unknown task is given up, once its time is over too.
 UNANSWERED = 3
@@ -230,23 +234,34 @@ def _take_from(ids: Sequence[UUID], known: frozenset[str], batch: Batch) -> None
                 batch.given_up.append(row)
             else:
                 announce.append(row)
+        if len(announce) < len(rows):
+            await_disk()
         _move_ahead([row.pk for row in announce])
         batch.rows.extend(announce)
 
 
 def _candidates(queue: str, room: int) -> list[UUID]:
     """Return ids of due rows by priority: one short range of the index for each, one statement."""
-    due = Outcome.objects.due().filter(queue=queue).order_by("announce_at", "pk").values("pk")
-    sql, params = union([due.filter(priority=each)[:room] for each in reversed(PRIORITIES)])
-    with connections[conf.DATABASE].cursor() as cursor:
-        cursor.execute(f"{sql} LIMIT {room}", params)
+    connection = connections[conf.DATABASE]
+    due = _due_by_priority(connection.vendor)
+    with connection.cursor() as cursor:
+        cursor.execute(f"{due.text} LIMIT {room}", due.bound({"queue": queue}, connection))
         return [cast("UUID", outcome_uuid(row[0])) for row in cursor.fetchall()]
+
+
+@cache
+def _due_by_priority(vendor: str) -> Sql:
+    """Return that statement for a kind of database, made once: it has ten parts."""
+    queue = Slot("queue", cast("Field[Any, Any]", Outcome._meta.get_field("queue")))
+    due = Outcome.objects.due().filter(queue=queue).order_by("announce_at", "pk").values("pk")
+    return Sql(*union([due.filter(priority=each)[:MOST] for each in reversed(PRIORITIES)]))
 
 
 def _lock(ids: Sequence[UUID]) -> QuerySet[Any]:
     now = DatabaseNow()
     due = Outcome.objects.filter(StateIs(State.PENDING), pk__in=ids, announce_at__lte=now)
-    rows = due.annotate(now=now)
+    # An announcement that a crash forgets is made again.
+    rows = due.annotate(now=now, commit=HastyCommit())
     rows = rows.order_by("-priority", "announce_at", "pk")
     features = connections[conf.DATABASE].features
     if not features.has_select_for_update:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from django.db import connections, transaction
-from django.db.models import Expression, F, Field, Model, QuerySet
+from django.db.models import CharField, Expression, F, Field, Func, Model, QuerySet
 from django.db.models.expressions import DatabaseDefault
 from django.db.models.lookups import Exact
 from django.db.models.sql import InsertQuery, UpdateQuery
@@ -179,6 +179,31 @@ def commit_alone() -> None:
     if libpq is not None and libpq.transaction_status == IDLE:
         with connection.wrap_database_errors:
             driver.autocommit = True
+
+
+class HastyCommit(Func):
+    """
+    A column of a SELECT that lets the transaction's commit not wait for the disk, on PostgreSQL.
+
+    A crash of the server may forget what that wrote, as if it had not happened. Elsewhere it is a
+    constant.
+    """
+
+    template = "1"
+    output_field = CharField()
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        """Return the call that sets it for this transaction."""
+        template = "set_config('synchronous_commit', 'off', true)"
+        return self.as_sql(compiler, connection, template=template, **context)
+
+
+def await_disk() -> None:
+    """Let the transaction's commit wait for the disk after all."""
+    connection = connections[conf.DATABASE]
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL synchronous_commit TO DEFAULT")
 
 
 def together(parts: Sequence[QuerySet[Any, Any]]) -> Iterator[Any]:
