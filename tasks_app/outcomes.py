@@ -201,11 +201,11 @@ def succeed(  # noqa: PLR0913 - what a run leaves behind
     }
     statement, claimed = _success(*reported), None
     if then is None:
-        has_ended = statement.run(**values)
+        ended = statement.run(**values)
     else:
         following = _claim(len(then.names))
-        has_ended, claimed = statement.run_and_then(values, following, then.values())
-    if not has_ended:
+        ended, claimed = statement.run_and_then(values, following, then.values())
+    if not ended:
         raise LeaseLost(lease.outcome_id, lease.fence)
     return claimed
 

@@ -207,10 +207,8 @@ def test_a_lone_call_is_rung_for_by_its_name(relay, wakeup):
     """No look at everything stands between its commit and its message."""
     outcome = add.enqueue(1, 2)
     sent = turn(relay, wakeup)
-    by_name = (
-        ["BEGIN", "UPDATE", "SELECT", "COMMIT"] if connection.vendor == "mysql" else ["UPDATE"]
-    )
-    assert sent == by_name
+    is_returned = connection.vendor != "mysql"
+    assert sent == (["UPDATE"] if is_returned else ["BEGIN", "UPDATE", "SELECT", "COMMIT"])
     outcome.refresh()
     assert outcome.announced == 1
     assert outcome.announce_at > outcome.created_at + timedelta(seconds=20)
