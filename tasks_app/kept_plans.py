@@ -161,11 +161,11 @@ def _prepare(use: _Use, cursor: Any, statement: Statement, *, is_alone: bool) ->
 
     Several statements in one string are a transaction of their own, unless one is open.
     """
-    replaced = f"DEALLOCATE {statement.name};" if use.is_prepared else ""
+    replaced = f"DEALLOCATE {statement.name}; " if use.is_prepared else ""
     planning = statement.planning if is_alone else _undone(statement.planning)
     # Should that fail half-way, nobody knows whether the session has it.
     use.is_given_up = True
-    cursor.execute(f"{replaced} {statement.preparing} {planning}")
+    cursor.execute(f"{replaced}{statement.preparing} {planning}")
     use.is_given_up, use.is_prepared = False, True
 
 
