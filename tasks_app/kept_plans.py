@@ -5,6 +5,7 @@ Reading and planning a statement of every run costs PostgreSQL more than some of
 run. A prepared statement's plan is made once, but one that was made while a table was small reads
 that from end to end when it is large. So a statement is prepared only where it ran often within a
 second, its plan is made without sequential scans, and five seconds later it is sent in full again.
+An ANALYZE in between lets PostgreSQL plan as it likes, until then.
 
 SQL's PREPARE and EXECUTE are used, with values that the client binds. A prepared statement is the
 session's: no rollback undoes it, and a pooler that gives each transaction another session loses
