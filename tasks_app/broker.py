@@ -10,19 +10,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Self
 
-from celery import Celery, current_app
+from celery import Celery, current_app, signals
 from kombu import Connection, Queue
 from kombu.exceptions import KombuError
 from kombu.utils.json import dumps
 
-from tasks_app import context
+from tasks_app import context, peals, sealed_tasks
 from tasks_app.arguments import decode
 from tasks_app.confirms import Confirms
 from tasks_app.crash_points import crash_point
 from tasks_app.models import Outcome
 from tasks_app.options import TaskOptions
 from tasks_app.redaction import mask_arguments
-from tasks_app.surroundings import surrounded
+from tasks_app.shapes import PEAL
+from tasks_app.surroundings import is_surrounded, surrounded
 
 #: Header that marks a message as a doorbell: its outcome's row exists.
 DOORBELL = "tasks_app_doorbell"
@@ -83,13 +84,20 @@ class BrokerDown(Exception):
 
 
 class Publisher:
-    """The relay's own broker connection, with every wait bounded."""
+    """
+    The relay's own broker connection, with every wait bounded.
 
-    def __init__(self, app: Celery) -> None:
+    Args:
+        app: Names the broker and its queues.
+        sizes: The relay's memory of how many outcomes may share a message.
+    """
+
+    def __init__(self, app: Celery, sizes: peals.Sizes | None = None) -> None:
         self.app = app
         self._connection: Connection | None = None
         self._producer: Any = None
         self._confirms: Confirms | None = None
+        self._sizes = sizes or peals.Sizes()
 
     def __enter__(self) -> Self:
         return self
@@ -99,7 +107,9 @@ class Publisher:
 
     def ring(self, outcomes: Sequence[Outcome]) -> int:
         """
-        Publish a doorbell for each outcome and wait for the broker's word that it has them.
+        Ring for each outcome and wait for the broker's word that it has the messages.
+
+        Alike outcomes share messages where there are many: see `peals.py`.
 
         Returns:
             How many were rung for: all.
@@ -114,12 +124,18 @@ class Publisher:
             for queue in queues.values():
                 producer.maybe_declare(queue)
             with _batch(producer):
-                for outcome in outcomes:
-                    self._send(producer, outcome, queues[outcome.queue], doorbells)
+                for peal in self._peals(outcomes):
+                    self._send(producer, peal, queues[peal[0].queue], doorbells)
                     crash_point("relay.after_message")
             if self._confirms is not None:
                 self._confirms.wait(SILENCE)
         return len(outcomes)
+
+    def _peals(self, outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
+        sizes = self._sizes.learn(outcomes)
+        if is_surrounded(surroundings, outcomes[0]) or _is_heard(self.app):
+            return [[outcome] for outcome in outcomes]
+        return peals.arranged(outcomes, sizes)
 
     def messages(self, queues: Iterable[str]) -> dict[str, int]:
         """
@@ -148,12 +164,14 @@ class Publisher:
             self.close()
             raise BrokerDown(str(error) or type(error).__name__) from error
 
-    def _send(self, producer: Any, outcome: Outcome, queue: Queue, doorbells: "Doorbells") -> None:
-        with surrounded(surroundings, outcome):
+    def _send(
+        self, producer: Any, peal: Sequence[Outcome], queue: Queue, doorbells: "Doorbells"
+    ) -> None:
+        with surrounded(surroundings, peal[0]):
             self.app.amqp.send_task_message(
                 producer,
-                outcome.task_name,
-                doorbells.message(outcome),
+                peal[0].task_name,
+                doorbells.message(*peal),
                 queue=queue,
                 declare=(),
                 retry=False,
@@ -202,16 +220,21 @@ class Doorbells:
         self.app = app
         self._common: dict[str, Any] = {}
 
-    def message(self, outcome: Outcome) -> Any:
-        """Return an outcome's message as Celery's protocol 2 has it: an id, but no arguments."""
+    def message(self, outcome: Outcome, *rest: Outcome) -> Any:
+        """
+        Return an outcome's message as Celery's protocol 2 has it: an id, but no arguments.
+
+        It carries the headers of the rest of its peal along.
+        """
         common = self._common.get(outcome.task_name) or self._make_common(outcome.task_name)
         headers, properties, body, sent_event = common
         options = call_options(outcome)
         own = _own_headers(outcome, options)
+        others = {**_other_headers(outcome, options), **_peal_header(rest)}
         if sent_event is not None:
             sent_event = {**sent_event, **_about_sending(own)}
         return type(common)(
-            {**headers, "stamps": {}, **own, **_other_headers(outcome, options)},
+            {**headers, "stamps": {}, **own, **others},
             {**properties, "correlation_id": own["id"]},
             # What stands around a publish may write into it.
             (*body[:2], dict(body[2])),
@@ -251,6 +274,18 @@ def _other_headers(outcome: Outcome, options: Mapping[str, Any]) -> dict[str, An
         **(options.get("headers") or {}),
         DOORBELL: outcome.fence,
     }
+
+
+def _peal_header(rest: Iterable[Outcome]) -> dict[str, Any]:
+    each = [{**_own_headers(row, {}), **_other_headers(row, {})} for row in rest]
+    return {PEAL: each} if each else {}
+
+
+def _is_heard(app: Celery) -> bool:
+    """Tell whether somebody wants to hear of each message's publishing."""
+    own = sealed_tasks.RECEIVER
+    listeners = [*signals.before_task_publish.receivers, *signals.after_task_publish.receivers]
+    return bool(app.conf.task_send_sent_event) or any(key[0] != own for key, _ in listeners)
 
 
 def _about_sending(headers: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from tasks_app.options import TaskOptions, declared, read_options
 from tasks_app.retry import RetryPolicy
 from tasks_app.runs import running
 from tasks_app.suggestions import did_you_mean
+from tasks_app.turns import in_turn
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,10 +51,21 @@ class OutcomeTask(DjangoTask, Generic[P, R]):  # type: ignore[type-arg]  # gener
     acks_late = False
     track_started = False
 
+    _trace: Any = None
+
     #: What the declaration said.
     options: TaskOptions
     #: The plain function.
     helper: Callable[P, R]
+
+    @property
+    def __trace__(self) -> Any:
+        """What Celery's pool calls for each message; the worker that builds it sets it."""
+        return self._trace
+
+    @__trace__.setter
+    def __trace__(self, trace: Any) -> None:
+        self._trace = None if trace is None else in_turn(trace)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the helper; as Celery's worker, answer the message instead."""

@@ -152,7 +152,7 @@ def _enqueue(call: Call) -> Outcome:
             return existing
         _insert(outcome, own_id=own_id)
         subjects.write({outcome.id: about})
-    _wake_relays(call.options)
+    _wake_relays(call.options, outcome.id)
     context.note_enqueued(outcome.request_id)
     crash_point("enqueue.after_insert")
     if signals.enqueued.has_listeners():
@@ -265,9 +265,9 @@ def _columns(
     return columns
 
 
-def _wake_relays(options: CallOptions) -> None:
+def _wake_relays(options: CallOptions, outcome_id: UUID | None = None) -> None:
     if options.run_after is None:
-        wake_relays_after_commit()
+        wake_relays_after_commit(outcome_id)
 
 
 def _note_repeats(outcome_ids: Sequence[UUID], options: CallOptions) -> None:
@@ -324,7 +324,7 @@ def _replay(outcome: Outcome, task: TaskOptions, owner: Any) -> Outcome:
         if outcome.state == State.FAILED:
             Cause.objects.filter(pk=outcome.pk).update(replayed_at=DatabaseNow())
         subjects.copy(outcome.id, again.id)
-    wake_relays_after_commit()
+    wake_relays_after_commit(again.id)
     context.note_enqueued(again.request_id)
     if signals.enqueued.has_listeners():
         signals.enqueued.send_robust(Outcome, outcome=again)

@@ -5,14 +5,15 @@ No row is ever announced for good: each announcement moves `announce_at` ahead, 
 worker claims the row it comes due again. Nothing here talks to a broker.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, cast
 from uuid import UUID
 
 from django.db import connections, transaction
-from django.db.models import Case, F, QuerySet, Value, When
+from django.db.models import Case, Exists, F, Field, OuterRef, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce, Least
 
 from tasks_app import outcomes
@@ -20,7 +21,17 @@ from tasks_app.clock import DatabaseNow
 from tasks_app.conf import conf
 from tasks_app.models import Outcome, PausedQueue, outcome_uuid
 from tasks_app.options import PRIORITIES
-from tasks_app.statements import StateIs, together, union
+from tasks_app.shapes import LONGEST_PEAL
+from tasks_app.statements import (
+    HastyCommit,
+    Prepared,
+    Slot,
+    Sql,
+    StateIs,
+    await_disk,
+    together,
+    union,
+)
 from tasks_app.states import Reason, State
 from tasks_app.transience import pessimistic
 
@@ -29,6 +40,9 @@ WAITS = tuple(timedelta(seconds=s) for s in (30, 60, 120, 300, 600))
 
 #: Rows per statement that is told their ids, and expired rows of paused queues per look.
 IDS = 500
+
+#: Candidates of one priority in one look.
+MOST = 5_000
 
 #: Announcements after which an unknown task is given up, once its time is over too.
 UNANSWERED = 3
@@ -45,7 +59,9 @@ class Batch:
     is_held_back: bool = False
 
 
-def take_due(limit: int, known_tasks: Iterable[str]) -> Batch:
+def take_due(
+    limit: int, known_tasks: Iterable[str], rows_per_message: Callable[[str], int] = lambda _: 1
+) -> Batch:
     """
     Take due rows, highest priority first, and move their next announcement ahead.
 
@@ -57,16 +73,48 @@ def take_due(limit: int, known_tasks: Iterable[str]) -> Batch:
         limit: Rows at most.
         known_tasks: Names registered here; a row whose task nobody here knows ends as `failed`
             (`unregistered`) after `UNREGISTERED_AFTER`.
+        rows_per_message: How many rows of a queue share a message just now.
     """
     batch = Batch()
     for queue in open_queues():
         left = limit - len(batch.rows)
-        if left and (ids := _candidates(queue, min(left, conf.MAX_IN_FLIGHT))):
+        most = conf.MAX_IN_FLIGHT * rows_per_message(queue)
+        if left and (ids := _candidates(queue, min(left, most))):
             # Only now: where nothing is due nobody asks how many are in flight.
-            room = _room(queue, limit)
+            room = _room(queue, limit, most)
             batch.is_held_back |= room < len(ids)
             _take_from(ids[:room], frozenset(known_tasks), batch)
     return batch
+
+
+def take_named(ids: Iterable[UUID]) -> list[Outcome]:
+    """
+    Take those of a few rows that are due for the first time, and move their announcement ahead.
+
+    One statement for each; on PostgreSQL its commit does not wait for the disk. A crash afterwards
+    costs the wait until the next announcement.
+    """
+    found = (_first_announcement().run_returning(id=outcome_id) for outcome_id in ids)
+    rows = [row for row in found if row is not None]
+    for row in rows:
+        row.announced -= 1
+    return rows
+
+
+@cache
+def _first_announcement() -> Prepared:
+    now = DatabaseNow()
+    return Prepared(
+        Outcome.objects.filter(
+            Q(expires_at__isnull=True) | Q(expires_at__gt=now),
+            StateIs(State.PENDING),
+            ~Exists(PausedQueue.objects.filter(name=OuterRef("queue"))),
+            pk=Slot("id", Outcome._meta.pk),
+            announced=0,
+            announce_at__lte=now,
+        ),
+        {"announce_at": _until_expiry(now + WAITS[0]), "announced": F("announced") + 1},
+    )
 
 
 def waiting_queues() -> list[str]:
@@ -155,15 +203,15 @@ def oldest_unannounced(queues: Iterable[str]) -> dict[str, datetime]:
     return found
 
 
-def in_flight(queue: str) -> int:
-    """Return how many announced rows of a queue nobody has claimed yet, counted to the limit."""
-    return _announced(queue).values("pk")[: conf.MAX_IN_FLIGHT].count()
+def in_flight(queue: str, most: int) -> int:
+    """Return how many announced rows of a queue nobody has claimed yet, counted to `most`."""
+    return _announced(queue).values("pk")[:most].count()
 
 
 def unanswered(queue: str) -> list[tuple[UUID, str, int]]:
-    """Return id, task name and announcements of what `in_flight` counts."""
+    """Return id, task name and announcements of as many such rows as there are at most."""
     rows = _announced(queue).values_list("pk", "task_name", "announced")
-    return list(rows[: conf.MAX_IN_FLIGHT])
+    return list(rows[: conf.MAX_IN_FLIGHT * LONGEST_PEAL])
 
 
 def recall(ids: Sequence[UUID]) -> int:
@@ -194,15 +242,15 @@ def _announced(queue: str) -> QuerySet[Outcome]:
     )
 
 
-def _room(queue: str, limit: int) -> int:
+def _room(queue: str, limit: int, most: int) -> int:
     """
-    Return how many more messages a queue may hold; 0 while that is not worth a look.
+    Return how many more rows may have a message; 0 while that is not worth a look.
 
     A queue that is nearly full has enough to do. Topping it up for each claim would cost several
     statements for each outcome instead of for each batch.
     """
-    room = int(conf.MAX_IN_FLIGHT - in_flight(queue))
-    return room if room >= min(limit, max(conf.MAX_IN_FLIGHT // 2, 1)) else 0
+    room = most - in_flight(queue, most)
+    return room if room >= min(limit, max(most // 2, 1)) else 0
 
 
 def put_back(ids: Sequence[UUID]) -> None:
@@ -225,23 +273,34 @@ def _take_from(ids: Sequence[UUID], known: frozenset[str], batch: Batch) -> None
                 batch.given_up.append(row)
             else:
                 announce.append(row)
+        if len(announce) < len(rows):
+            await_disk()
         _move_ahead([row.pk for row in announce])
         batch.rows.extend(announce)
 
 
 def _candidates(queue: str, room: int) -> list[UUID]:
     """Return ids of due rows by priority: one short range of the index for each, one statement."""
-    due = Outcome.objects.due().filter(queue=queue).order_by("announce_at", "pk").values("pk")
-    sql, params = union([due.filter(priority=each)[:room] for each in reversed(PRIORITIES)])
-    with connections[conf.DATABASE].cursor() as cursor:
-        cursor.execute(f"{sql} LIMIT {room}", params)
+    connection = connections[conf.DATABASE]
+    due = _due_by_priority(connection.vendor)
+    with connection.cursor() as cursor:
+        cursor.execute(f"{due.text} LIMIT {room}", due.bound({"queue": queue}, connection))
         return [cast("UUID", outcome_uuid(row[0])) for row in cursor.fetchall()]
+
+
+@cache
+def _due_by_priority(vendor: str) -> Sql:
+    """Return that statement for a kind of database, made once: it has ten parts."""
+    queue = Slot("queue", cast("Field[Any, Any]", Outcome._meta.get_field("queue")))
+    due = Outcome.objects.due().filter(queue=queue).order_by("announce_at", "pk").values("pk")
+    return Sql(*union([due.filter(priority=each)[:MOST] for each in reversed(PRIORITIES)]))
 
 
 def _lock(ids: Sequence[UUID]) -> QuerySet[Any]:
     now = DatabaseNow()
     due = Outcome.objects.filter(StateIs(State.PENDING), pk__in=ids, announce_at__lte=now)
-    rows = due.annotate(now=now)
+    # An announcement that a crash forgets is made again.
+    rows = due.annotate(now=now, commit=HastyCommit())
     rows = rows.order_by("-priority", "announce_at", "pk")
     features = connections[conf.DATABASE].features
     if not features.has_select_for_update:
@@ -265,7 +324,11 @@ def _give_up(row: Outcome) -> bool:
 def _move_ahead(ids: Sequence[UUID]) -> None:
     waits = [When(announced=n, then=Value(wait)) for n, wait in enumerate(WAITS[:-1])]
     later = DatabaseNow() + Case(*waits, default=Value(WAITS[-1]))
-    # A row that nobody takes is looked at again when it expires, not long after.
     Outcome.objects.filter(StateIs(State.PENDING), pk__in=ids).update(
-        announce_at=Least(later, Coalesce(F("expires_at"), later)), announced=F("announced") + 1
+        announce_at=_until_expiry(later), announced=F("announced") + 1
     )
+
+
+def _until_expiry(later: Any) -> Least:
+    """Return when a row that nobody takes is looked at again: when it expires, not long after."""
+    return Least(later, Coalesce(F("expires_at"), later))

@@ -11,6 +11,7 @@ rescuer picks up.
 """
 
 import hashlib
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, cast
@@ -33,6 +34,20 @@ ANYHOW = Q()
 
 #: Hexadecimal digits of a hash that names a kind of failure.
 FINGERPRINT = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a process wants to claim: see `claim`."""
+
+    outcome_id: UUID
+    names: frozenset[str]
+    worker: str
+
+    def values(self) -> dict[str, Any]:
+        """Return what the statement of a claim is to be told."""
+        known = {f"name{place}": name for place, name in enumerate(sorted(self.names))}
+        return {"id": self.outcome_id, "worker": self.worker, "lease": conf.LEASE, **known}
 
 
 def _slot(name: str, field: str = "") -> Slot:
@@ -119,8 +134,8 @@ def claim(outcome_id: UUID, names: frozenset[str], worker: str) -> Outcome | Non
         The running outcome, or None if it is not this task's, not due, no longer pending, or its
         queue is paused.
     """
-    known = {f"name{place}": name for place, name in enumerate(sorted(names))}
-    return _claim(len(known)).run_returning(id=outcome_id, worker=worker, lease=conf.LEASE, **known)
+    wanted = Wanted(outcome_id, names, worker)
+    return _claim(len(names)).run_returning(**wanted.values())
 
 
 def renew(lease: Lease, progress: Progress | None = None) -> bool:
@@ -142,13 +157,15 @@ def cancel_requests(leases: list[Lease]) -> dict[UUID, bool]:
     return {pk: asked is not None for pk, fence, asked in rows if fences[pk] == fence}
 
 
-def succeed(
+def succeed(  # noqa: PLR0913 - what a run leaves behind
     lease: Lease,
     result_json: str | None,
     omitted: str = "",
     progress: Progress | None = None,
     log: str = "",
-) -> None:
+    *,
+    then: Wanted | None = None,
+) -> Outcome | None:
     """
     Running → succeeded; in the helper's own transaction when that is atomic.
 
@@ -158,25 +175,39 @@ def succeed(
         omitted: Why there is none; empty where there is one.
         progress: What the helper reported and nobody has stored yet.
         log: The last lines of the run's log.
+        then: What to claim with it, in the same statement on PostgreSQL. Both hold once the
+            transaction is committed, or neither: a crash before leaves this outcome running and
+            the other pending, a crash after leaves the other one running.
+
+    Returns:
+        What the claim returned, if there was one to make.
 
     Raises:
-        LeaseLost: somebody else ended this run; the transaction must be rolled back.
+        LeaseLost: somebody else ended this run, and nothing was claimed; the transaction must be
+            rolled back.
     """
     reported = _progress_values(progress)
-    ended = _success(*reported).run(
-        id=lease.outcome_id,
-        fence=lease.fence,
-        number=lease.number,
-        worker=lease.worker,
-        started_at=lease.started_at,
-        due_at=lease.due_at,
-        result_json=result_json,
-        result_omitted=omitted,
-        log=log,
+    values = {
+        "id": lease.outcome_id,
+        "fence": lease.fence,
+        "number": lease.number,
+        "worker": lease.worker,
+        "started_at": lease.started_at,
+        "due_at": lease.due_at,
+        "result_json": result_json,
+        "result_omitted": omitted,
+        "log": log,
         **reported,
-    )
+    }
+    statement, claimed = _success(*reported), None
+    if then is None:
+        ended = statement.run(**values)
+    else:
+        following = _claim(len(then.names))
+        ended, claimed = statement.run_and_then(values, following, then.values())
     if not ended:
         raise LeaseLost(lease.outcome_id, lease.fence)
+    return claimed
 
 
 def fail(lease: Lease, reason: Reason, failure: Failure = NO_FAILURE) -> None:

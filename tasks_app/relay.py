@@ -9,8 +9,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
+from uuid import UUID
 
 from celery import Celery
 from django.db import DatabaseError
@@ -22,6 +24,7 @@ from tasks_app.crash_points import crash_point
 from tasks_app.forks import database_section
 from tasks_app.models import Outcome
 from tasks_app.options import declared
+from tasks_app.peals import Sizes
 from tasks_app.retry import RetryPolicy
 from tasks_app.roll_call import RollCall
 from tasks_app.wakeups import Wakeup
@@ -66,12 +69,16 @@ class Relay:
 
     def __init__(self, app: Celery) -> None:
         self.app = app
-        self.publisher = Publisher(app)
+        self.sizes = Sizes()
+        self.publisher = Publisher(app, self.sizes)
         self.housekeeper = rescue.Housekeeper(app)
         self.roll_call = RollCall()
         self._broken: dict[str, int] = {}
         #: When the last look began, on this process' clock.
         self.turned_at = time.monotonic()
+        #: When the last look at everything was, how many rows were rung for by name since then, and
+        #: whether it left nothing behind.
+        self._looked_at, self._named, self._has_room = 0.0, 0, False
         self._stopping = threading.Event()
 
     def run_once(self) -> Counts:
@@ -85,17 +92,14 @@ class Relay:
             django.db.DatabaseError: the database is away; nothing was taken.
         """
         with database_section(conf.DATABASE, keep=True):
-            batch = outbox.take_due(BATCH, declared.keys())
+            batch = outbox.take_due(BATCH, declared.keys(), self.sizes.of_queue)
         self._tell(batch)
-        rows = batch.rows
-        rung = not rows or self._ring(rows)
-        if not rung:
-            crash_point("relay.before_put_back")
-            with database_section(conf.DATABASE, keep=True):
-                outbox.put_back([row.pk for row in rows])
-        answered, unanswered = (len(rows), 0) if rung else (0, len(rows))
-        ended = len(batch.expired), len(batch.given_up)
-        return Counts(answered, unanswered, *ended, batch.is_held_back)
+        return replace(
+            self._rung(batch.rows),
+            expired=len(batch.expired),
+            given_up=len(batch.given_up),
+            is_held_back=batch.is_held_back,
+        )
 
     def run(self) -> None:
         """Look, ring and wait until `stop` is called."""
@@ -114,8 +118,9 @@ class Relay:
 
     def _turn(self, wakeup: Wakeup) -> None:
         self.turned_at = time.monotonic()
-        wakeup.before_look()
-        counts = self._attempt("database", self._look) or Counts()
+        named = wakeup.before_look()
+        look = partial(self._look_at, named) if self._may_look_at(named) else self._look
+        counts = self._attempt("database", look) or Counts()
         if self._broken:
             self._stopping.wait(self._backoff())
         elif not counts.found_more:
@@ -124,7 +129,23 @@ class Relay:
     def _look(self) -> Counts:
         self.housekeeper.run_if_due()
         self._call_roll()
-        return self.run_once()
+        self._looked_at, self._named = time.monotonic(), 0
+        counts = self.run_once()
+        self._has_room = not (counts.is_held_back or counts.found_more)
+        return counts
+
+    def _may_look_at(self, named: list[UUID]) -> bool:
+        """Tell whether it is enough to ring for a few rows, until the next look at everything."""
+        is_fresh = time.monotonic() - self._looked_at < conf.RELAY_INTERVAL.total_seconds()
+        has_room = self._has_room and self._named + len(named) <= conf.MAX_IN_FLIGHT // 2
+        return bool(named) and is_fresh and has_room and not self._broken
+
+    def _look_at(self, named: list[UUID]) -> Counts:
+        """Ring for a few rows that somebody has just committed."""
+        with database_section(conf.DATABASE, keep=True):
+            rows = outbox.take_named(named)
+        self._named += len(rows)
+        return self._rung(rows)
 
     def _call_roll(self) -> None:
         """Make rows due whose messages the broker has lost, if it is time to look for them."""
@@ -136,6 +157,15 @@ class Relay:
             self.roll_call.distrust()
         else:
             self.roll_call.compare(waiting, messages)
+
+    def _rung(self, rows: list[Outcome]) -> Counts:
+        """Ring for rows, or make them due again if the broker does not take them."""
+        if not rows or self._ring(rows):
+            return Counts(announced=len(rows))
+        crash_point("relay.before_put_back")
+        with database_section(conf.DATABASE, keep=True):
+            outbox.put_back([row.pk for row in rows])
+        return Counts(unanswered=len(rows))
 
     def _ring(self, rows: list[Outcome]) -> bool:
         """Ring for rows; tell whether the broker took them all."""

@@ -16,6 +16,7 @@ from tasks_app import outbox
 from tasks_app.conf import conf
 from tasks_app.forks import database_section
 from tasks_app.options import declared
+from tasks_app.shapes import LONGEST_PEAL
 
 logger = logging.getLogger(__name__)
 
@@ -89,4 +90,5 @@ class RollCall:
             return bells if messages < len(bells) else frozenset()
         # What came in between is on its way, and workers hold a few messages unclaimed.
         overdue = bells & (before or frozenset())
-        return overdue if 2 * messages < len(overdue) else frozenset()
+        # Each message rings for up to a whole peal.
+        return overdue if 2 * messages * LONGEST_PEAL < len(overdue) else frozenset()

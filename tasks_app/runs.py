@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import cached_property
 from typing import Any
+from uuid import UUID
 
 from tasks_app.broker import call_options
 from tasks_app.leases import Lease
@@ -27,6 +28,10 @@ Surround = Callable[["Run"], AbstractContextManager[None] | None]
 #: integrations add theirs. Their errors are logged and change nothing. They learn from signals how
 #: the run ended, and are left as if it had ended well.
 surroundings: list[Surround] = []
+
+
+def _nobody() -> None:
+    """Return that nobody is next."""
 
 
 class Run:
@@ -54,6 +59,10 @@ class Run:
         self.read_log: Callable[[], str] = str
         #: What the row is to keep for its next attempt; None: what it has.
         self.trace_context: str | None = None
+        #: Returns the outcome to be claimed with this run's success; whoever takes turns sets it.
+        self.draw_next: Callable[[], UUID | None] = _nobody
+        #: What that claim returned; committed with the success.
+        self.claimed_next: Outcome | None = None
         self._progress: Progress | None = None
         self._thread = 0
         self._lock = threading.Lock()

@@ -27,12 +27,15 @@ TAKEN_APART = frozenset({"celery.group", "celery.chain", "celery.chord"})
 #: How long such a message may wait in the broker, or for its ETA.
 AGE = timedelta(days=7)
 
+#: Names what signs among Celery's receivers.
+RECEIVER = "tasks_app.sealed_tasks"
+
 _CANVAS = ("callbacks", "errbacks", "chain", "chord")
 
 
 def connect() -> None:
     """Sign what this process publishes from now on."""
-    signals.before_task_publish.connect(_sign, dispatch_uid="tasks_app.sealed_tasks")
+    signals.before_task_publish.connect(_sign, dispatch_uid=RECEIVER)
 
 
 def _sign(sender: Any, headers: dict[str, Any], body: Any, **kwargs: Any) -> None:

@@ -30,9 +30,14 @@ ENCODINGS: Final = frozenset(
 #: What two of Celery's serializers call plain bytes: no task message and no command is that.
 RAW_TYPES: Final = frozenset({"application/data", "application/text"})
 
+#: Header with the headers of further outcomes that a message rings for, and how many at most.
+PEAL: Final = "tasks_app_peal"
+LONGEST_PEAL: Final = 16
+
 _TEXTS: Final = ("lang", "root_id", "parent_id", "group", "meth", "shadow", "origin")
 _LONG_TEXTS: Final = ("argsrepr", "kwargsrepr", "eta", "expires")
 _COUNTS: Final = ("retries", "group_index", "replaced_task_nesting", "clock")
+_CANVAS: Final = ("callbacks", "errbacks", "chain", "chord")
 _LISTS: Final = ("callbacks", "errbacks", "chain")
 
 
@@ -107,7 +112,10 @@ def check_task(headers: Mapping[str, Any], payload: Any) -> None:
         args, kwargs, embedded = payload.get("args", []), payload.get("kwargs", {}), payload
     else:
         _require(isinstance(payload, list | tuple) and len(payload) == 3, "the body")  # noqa: PLR2004 - its three parts
+        # Celery writes them into the body, where the seal is asked for, and would read them here.
+        _require(not any(headers.get(name) for name in _CANVAS), "the canvas")
         _check_fields(headers)
+        _check_peal(headers)
         args, kwargs, embedded = payload
     _require(isinstance(args, list | tuple), "the positional arguments")
     _require(_are_keywords(kwargs), "the keyword arguments")
@@ -187,6 +195,18 @@ def _check_fields(headers: Mapping[str, Any]) -> None:
     _require(_are_limits(headers.get("timelimit")), "the time limits")
     _require(_are_stamps(headers), "the stamps")
     _require(isinstance(headers.get("headers"), dict | None), "the headers")
+
+
+def _check_peal(headers: Mapping[str, Any]) -> None:
+    """Check the headers of further outcomes: the same names, and no other task's."""
+    peal = headers.get(PEAL, [])
+    _require(isinstance(peal, list) and len(peal) < LONGEST_PEAL, "the peal")
+    for own in peal:
+        _require(
+            isinstance(own, dict) and own.keys() <= headers.keys() - {"task", PEAL}, "the peal"
+        )
+        _require("id" in own, "the peal")
+        _check_fields({**headers, **own})
 
 
 def _check_embedded(embedded: Any) -> None:

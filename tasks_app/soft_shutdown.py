@@ -21,6 +21,7 @@ from tasks_app.conf import conf
 from tasks_app.forks import database_section
 from tasks_app.keeper import PATIENCE, keeper
 from tasks_app.trouble import explain
+from tasks_app.turns import this_worker
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class SoftShutdown:
 
     def begin(self, timeout: float) -> None:
         """Give running helpers this many seconds from now; later calls change nothing."""
+        this_worker.stop()
         if self._thread is None:
             self._thread = threading.Thread(
                 target=self._end, args=(timeout,), name="tasks_app-soft-shutdown", daemon=True
@@ -55,6 +57,8 @@ class SoftShutdown:
 
     def _ends_within(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
+        # What a process begins with its last claim is seen by a look a moment later.
+        time.sleep(LOOK)
         while self._is_busy():
             if time.monotonic() >= deadline:
                 return False

@@ -10,24 +10,27 @@ are compiled once per database, from the same querysets, with slots for what eac
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from django.db import connections, transaction
-from django.db.models import Expression, F, Field, Model, QuerySet
+from django.db.models import CharField, Expression, F, Field, Func, Model, QuerySet
 from django.db.models.expressions import DatabaseDefault
 from django.db.models.lookups import Exact
 from django.db.models.sql import InsertQuery, UpdateQuery
 
+from tasks_app import kept_plans
 from tasks_app.conf import conf
+from tasks_app.kept_plans import IDLE, Statement
 from tasks_app.models import Outcome
 from tasks_app.states import State
 
-#: What libpq says of a connection on which no transaction is open.
-IDLE = 0
-
 #: Rows per INSERT where each row's values are sent in full.
 BATCH = 2_000
+
+#: What the names of an UPDATE's slots begin with where it follows another one in one statement.
+NEXT = "next_"
 
 #: The place of a column in a row, the column, and what makes a value of what the driver returns.
 Converters = tuple[int, Any, Sequence[Callable[..., Any]]]
@@ -84,6 +87,65 @@ class Sql:
             for param in self.params
         ]
 
+    def execute(self, cursor: Any, values: Mapping[str, Any], connection: Any) -> None:
+        """Run it."""
+        cursor.execute(self.text, self.bound(values, connection))
+
+    def apart(self, prefix: str) -> Sql:
+        """Return it with other names of its slots, so that it can share a text with another."""
+        params = [
+            Slot(prefix + param.name, param.field) if isinstance(param, Slot) else param
+            for param in self.params
+        ]
+        return Sql(self.text, params)
+
+
+class FrequentSql(Sql):
+    """
+    A statement of every run on PostgreSQL, whose plan is kept where a connection is busy with it.
+
+    Raises `PlanLost` within a transaction: see `kept_plans`.
+    """
+
+    def __init__(self, sql: Sql) -> None:
+        super().__init__(sql.text, sql.params)
+        self._slots = {param.name: param for param in sql.params if isinstance(param, Slot)}
+        self._statement: Statement | None = None
+
+    def execute(self, cursor: Any, values: Mapping[str, Any], connection: Any) -> None:
+        def bound_once() -> list[Any]:
+            return [
+                slot.field.get_db_prep_value(values[name], connection)
+                for name, slot in self._slots.items()
+            ]
+
+        if not kept_plans.are_possible(connection) or not kept_plans.execute(
+            connection, cursor, self.statement(connection), bound_once
+        ):
+            super().execute(cursor, values, connection)
+
+    def statement(self, connection: Any) -> Statement:
+        """Return it with a number for each slot, and with its constants written out."""
+        if self._statement is None:
+            text = self._numbered(connection)
+            types = [str(slot.field.db_type(connection)) for slot in self._slots.values()]
+            self._statement = Statement(text, types)
+        return self._statement
+
+    def _numbered(self, connection: Any) -> str:
+        numbers = {name: f"${number}" for number, name in enumerate(self._slots, 1)}
+        params = iter(self.params)
+
+        def written(place: re.Match[str]) -> str:
+            if place[0] == "%%":
+                return "%"
+            param = next(params)
+            if isinstance(param, Slot):
+                return numbers[param.name]
+            return str(connection.ops.compose_sql("%s", [param]))
+
+        return re.sub("%[%s]", written, self.text)
+
 
 class Prepared:
     """
@@ -109,7 +171,7 @@ class Prepared:
         made = self._for(connection)
         with connection.cursor() as cursor:
             for sql in made.acts:
-                cursor.execute(sql.text, sql.bound(values, connection))
+                sql.execute(cursor, values, connection)
                 if cursor.rowcount < 1:
                     return False
         return True
@@ -128,9 +190,28 @@ class Prepared:
         hasty = connection.vendor == "postgresql" and not connection.in_atomic_block
         sql = made.returning_hastily if hasty else made.returning
         with connection.cursor() as cursor:
-            cursor.execute(sql.text, sql.bound(values, connection))
+            sql.execute(cursor, values, connection)
             row = cursor.fetchone()
         return None if row is None else made.outcome(row, connection)
+
+    def run_and_then(
+        self, values: Mapping[str, Any], following: Prepared, its_values: Mapping[str, Any]
+    ) -> tuple[bool, Outcome | None]:
+        """
+        Run it, and another UPDATE if this one hit; return whether it did, and the other's row.
+
+        One statement on PostgreSQL, elsewhere one after the other in the caller's transaction.
+        """
+        connection: Any = connections[conf.DATABASE]
+        if connection.vendor != "postgresql":
+            has_hit = self.run(**values)
+            return has_hit, following.run_returning(**its_values) if has_hit else None
+        made, next_made = self._for(connection), following._for(connection)
+        both = {**values, **{NEXT + name: value for name, value in its_values.items()}}
+        with connection.cursor() as cursor:
+            made.and_then(next_made).execute(cursor, both, connection)
+            has_hit, has_followed, *row = cursor.fetchone()
+        return has_hit, next_made.outcome(row, connection) if has_followed else None
 
     def _run_then_read(self, values: Mapping[str, Any]) -> Outcome | None:
         with transaction.atomic(using=conf.DATABASE, savepoint=False):
@@ -159,6 +240,31 @@ def commit_alone() -> None:
     if libpq is not None and libpq.transaction_status == IDLE:
         with connection.wrap_database_errors:
             driver.autocommit = True
+
+
+class HastyCommit(Func):
+    """
+    A column of a SELECT that lets the transaction's commit not wait for the disk, on PostgreSQL.
+
+    A crash of the server may forget what that wrote, as if it had not happened. Elsewhere it is a
+    constant.
+    """
+
+    template = "1"
+    output_field = CharField()
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        """Return the call that sets it for this transaction."""
+        template = "set_config('synchronous_commit', 'off', true)"
+        return self.as_sql(compiler, connection, template=template, **context)
+
+
+def await_disk() -> None:
+    """Let the transaction's commit wait for the disk after all."""
+    connection = connections[conf.DATABASE]
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL synchronous_commit TO DEFAULT")
 
 
 def together(parts: Sequence[QuerySet[Any, Any]]) -> Iterator[Any]:
@@ -219,10 +325,29 @@ class _Made:
         self.names = [field.attname for field in fields]
         self.converters = list(converters(fields, connection))
         self.acts = list(_acts(update, prepared.follows, connection))
-        self.returning = update + Sql(f" RETURNING {columns}")
-        self.returning_hastily = self.returning + Sql(
-            ", set_config('synchronous_commit', 'off', true)"
+        self.as_first = Sql("WITH hit AS (") + update + Sql(" RETURNING 1)")
+        if prepared.follows is not None:
+            into, noted = insertion(prepared.follows, connection)
+            note = Sql(", noted AS (") + into + Sql("SELECT ") + noted + Sql(" FROM hit)")
+            self.as_first += note
+        self.as_second = (
+            Sql(", next_one AS (")
+            + update.apart(NEXT)
+            + Sql(f" AND EXISTS (SELECT FROM hit) RETURNING TRUE AS is_hit, {columns})")
+            + Sql(" SELECT EXISTS (SELECT FROM hit), next_one.*")
+            + Sql(" FROM (SELECT) AS anyhow LEFT JOIN next_one ON TRUE")
         )
+        self.returning = update + Sql(f" RETURNING {columns}")
+        self.returning_hastily = FrequentSql(
+            self.returning + Sql(", set_config('synchronous_commit', 'off', true)")
+        )
+        self._with_next: dict[_Made, FrequentSql] = {}
+
+    def and_then(self, following: _Made) -> FrequentSql:
+        """Return one statement for this UPDATE and for the one that follows if it hit."""
+        if following not in self._with_next:
+            self._with_next[following] = FrequentSql(self.as_first + following.as_second)
+        return self._with_next[following]
 
     def outcome(self, row: Sequence[Any], connection: Any) -> Outcome:
         """Return the row as a model's instance."""
@@ -238,7 +363,7 @@ def _acts(update: Sql, follows: Model | None, connection: Any) -> Iterator[Sql]:
     into, values = insertion(follows, connection)
     if connection.vendor == "postgresql":
         hit = Sql("WITH hit AS (") + update + Sql(" RETURNING 1) ")
-        yield hit + into + Sql("SELECT ") + values + Sql(" FROM hit")
+        yield FrequentSql(hit + into + Sql("SELECT ") + values + Sql(" FROM hit"))
     else:
         yield update
         yield into + Sql("VALUES (") + values + Sql(")")

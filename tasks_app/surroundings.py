@@ -28,6 +28,11 @@ def surrounded(
     return _entered(made, subject) if made else _NOTHING
 
 
+def is_surrounded(by: Iterable[Callable[[Subject], Surrounding | None]], subject: Subject) -> bool:
+    """Tell whether anything would stand around an act."""
+    return any(_make(each, subject) is not None for each in by)
+
+
 def _make(
     surround: Callable[[Subject], Surrounding | None], subject: Subject
 ) -> Surrounding | None:

@@ -20,9 +20,15 @@ SQLSTATES = frozenset({"40001", "40P01", "55P03"})
 MARIADB_CODES = frozenset({1205, 1213, 1020})
 
 
+class PlanLost(OperationalError):
+    """A statement that this app had prepared is gone, and with it the transaction that ran it."""
+
+
 def is_transient(error: DatabaseFailure) -> bool:
     """Tell whether the same transaction may well succeed when it is run again."""
     cause = error.__cause__
+    if isinstance(error, PlanLost):
+        return True
     if getattr(cause, "sqlstate", None) in SQLSTATES:
         return True
     if cause is not None and cause.args and cause.args[0] in MARIADB_CODES:

@@ -2,7 +2,8 @@
 Wake-ups: a word from whoever has enqueued to the relays of the same host, after the commit.
 
 A relay listens at a socket in a folder that all processes of the project on this host know by its
-name; the word is one byte that says "look". It is never waited for and may be lost: the relay looks
+name; the word is the one outcome that was enqueued, or a byte that says "look". It is never waited
+for and may be lost: the relay looks
 by itself, only later. Whoever says it opens no connection, to no broker and to no other host.
 """
 
@@ -14,7 +15,7 @@ import time
 from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from django.db import connections, transaction
 from django.utils.crypto import salted_hmac
@@ -27,7 +28,11 @@ KNOWN = 1.0
 #: Whoever may run code of the project, as whatever user, may wake relays.
 _MODE = 0o666
 
-_WORD = b"!"
+#: The word for more than one outcome; for a single one it is its id.
+LOOK = b"!"
+
+#: Bytes of a word.
+_LONGEST = 16
 
 
 def folder() -> Path:
@@ -73,12 +78,14 @@ class WakeupSocket:
         poller.register(self._socket, select.POLLIN)
         return bool(poller.poll(seconds * 1000))
 
-    def quieten(self) -> None:
-        """Forget who has woken it so far."""
+    def heard(self) -> list[bytes]:
+        """Return the words that have come since the last time."""
+        words: list[bytes] = []
         if self._socket is not None:
             with suppress(BlockingIOError):
                 while True:
-                    self._socket.recv(len(_WORD))
+                    words.append(self._socket.recv(_LONGEST))
+        return words
 
 
 class Waker:
@@ -88,8 +95,8 @@ class Waker:
         self._relays: dict[Path, set[str]] = {}
         self._known_until = 0.0
 
-    def wake(self, at: Path) -> None:
-        """Tell the relays that listen in a folder to look; never wait, never fail."""
+    def wake(self, at: Path, word: bytes = LOOK) -> None:
+        """Say a word to the relays that listen in a folder; never wait, never fail."""
         if time.monotonic() >= self._known_until:
             self._known_until = time.monotonic() + KNOWN
             self._relays = {at: _listeners(at)}
@@ -99,17 +106,24 @@ class Waker:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.settimeout(0)
             for path in tuple(relays):
-                _say_at(sender, path, relays)
+                _say_at(sender, path, relays, word)
 
 
 _waker = Waker()
 
 
-def wake_relays_after_commit() -> None:
-    """Wake them once the current transaction is committed, or now where there is none."""
+def wake_relays_after_commit(outcome_id: UUID | None = None) -> None:
+    """
+    Wake them once the current transaction is committed, or now where there is none.
+
+    They are told which outcome to ring for, if it is a single one.
+    """
+    word = LOOK if outcome_id is None else outcome_id.bytes
     connection = connections[conf.DATABASE]
     if conf.WAKEUPS and (connection.in_atomic_block or connection.get_autocommit()):
-        transaction.on_commit(partial(_waker.wake, folder()), using=conf.DATABASE, robust=True)
+        transaction.on_commit(
+            partial(_waker.wake, folder(), word), using=conf.DATABASE, robust=True
+        )
 
 
 def _listening(path: Path) -> socket.socket | None:
@@ -139,9 +153,9 @@ def _listeners(at: Path) -> set[str]:
     return set()
 
 
-def _say_at(sender: socket.socket, path: str, relays: set[str]) -> None:
+def _say_at(sender: socket.socket, path: str, relays: set[str], word: bytes) -> None:
     try:
-        sender.sendto(_WORD, path)
+        sender.sendto(word, path)
     except BlockingIOError:
         # It has more words than it can read: it is about to look.
         return

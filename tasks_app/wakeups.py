@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
+from uuid import UUID
 
 from django.db import connections
 
@@ -25,6 +26,9 @@ FULL = 0.05
 
 #: Seconds between two looks that somebody asked for, once one of them was in vain; it doubles.
 VAIN = 0.001
+
+#: Outcomes that are rung for one by one, rather than found by a look at everything.
+FEW = 3
 
 #: Seconds within which a relay that sleeps learns that it is to stop.
 HEED = 0.1
@@ -48,11 +52,19 @@ class Wakeup:
     def __exit__(self, *exc: object) -> None:
         self._socket.close()
 
-    def before_look(self) -> None:
-        """Remember what the database looked like before the look that follows."""
+    def before_look(self) -> list[UUID]:
+        """
+        Remember what the database looked like before the look that follows.
+
+        Returns:
+            The outcomes to ring for, if that is all that was heard; empty: look at everything.
+        """
         self._looked_at = time.monotonic()
-        self._socket.quieten()
+        words = self._socket.heard()
         self._seen = self._stamp()
+        if len(words) > FEW or not all(len(word) == len(UUID(int=0).bytes) for word in words):
+            return []
+        return [UUID(bytes=word) for word in words]
 
     def wait(
         self, is_stopped: Callable[[], bool], *, found: int, is_held_back: bool = False

@@ -37,12 +37,14 @@ from tasks_app.keeper import keeper
 from tasks_app.leases import Failure, worker_name
 from tasks_app.models import Outcome, Progress, outcome_uuid
 from tasks_app.options import TaskOptions
+from tasks_app.outcomes import Wanted
 from tasks_app.redaction import presentable_result, scrub
 from tasks_app.retry import RetryPolicy
 from tasks_app.runs import Run, entered
 from tasks_app.statements import commit_alone
 from tasks_app.states import Reason, State
 from tasks_app.transience import is_lost_connection, is_transient, pessimistic
+from tasks_app.turns import TURNS, Turns
 
 logger = logging.getLogger(__name__)
 
@@ -68,23 +70,40 @@ def answer(name: str, options: TaskOptions, helper: Helper, request: Any) -> Any
         celery.exceptions.Retry: the outcome waits for its next attempt.
         Exception: the outcome failed; the helper's exception where that is safe to show.
     """
-    crash_point("claim.before")
-    outcome = _take(name, options, request)
+    turns: Turns | None = getattr(request, TURNS, None)
+    outcome = turns.take(request.id) if turns else None
+    if outcome is None:
+        crash_point("claim.before")
+        outcome = _take(name, options, request)
     if outcome is None:
         raise celery_exceptions.Ignore
     crash_point("claim.after")
     # The row has the canvas; what the message brought would be sent by Celery, past it.
     request.callbacks = request.errbacks = request.chain = request.chord = None
-    value = execute(outcome, options, helper)
+    value = execute(outcome, options, helper, turns=turns)
     if value is None:
         # Nothing to look through for the call's secrets, which costs more than a short run.
         return None
     return presentable_result(name, outcome.args, outcome.kwargs, value)
 
 
-def execute(outcome: Outcome, options: TaskOptions, helper: Helper, *, durable: bool = True) -> Any:
-    """Run a claimed outcome's helper and settle it; see `answer` for what it raises."""
+def execute(
+    outcome: Outcome,
+    options: TaskOptions,
+    helper: Helper,
+    *,
+    durable: bool = True,
+    turns: Turns | None = None,
+) -> Any:
+    """
+    Run a claimed outcome's helper and settle it; see `answer` for what it raises.
+
+    The helper's transaction has to be the outermost one where it is to be `durable`. Within
+    `turns`, a success claims the outcome whose turn is next.
+    """
     run = Run(outcome)
+    if turns is not None:
+        run.draw_next = turns.draw
     parent = Lineage(outcome.id, outcome.root_id, outcome.owner_id)
     with context.working_for(outcome.request_id, parent), entered(run), keeper.watching(run):
         _tell(signals.started, run)
@@ -95,6 +114,8 @@ def execute(outcome: Outcome, options: TaskOptions, helper: Helper, *, durable: 
             raise celery_exceptions.Ignore from error
         except BaseException as error:  # noqa: BLE001 - SystemExit and the like are the helper's failures
             raise _settle_failure(run, options, error) from None
+        if turns is not None:
+            turns.keep(run.claimed_next)
         crash_point("success.after_commit")
         run.outcome.state, run.outcome.error = State.SUCCEEDED, ""
         _tell(signals.succeeded, run)
@@ -103,7 +124,7 @@ def execute(outcome: Outcome, options: TaskOptions, helper: Helper, *, durable: 
 
 def _take(name: str, options: TaskOptions, request: Any) -> Outcome | None:
     outcome_id = outcome_uuid(request.id)
-    names = frozenset((name, *options.aliases))
+    names = _names(options)
     if outcome_id is None:
         _drop(name, request.id, "its id names no outcome")
         return None
@@ -126,6 +147,10 @@ def _take(name: str, options: TaskOptions, request: Any) -> Outcome | None:
         return None
     _drop(name, request.id, f"the outcome is {row.state}")
     return None
+
+
+def _names(options: TaskOptions) -> frozenset[str]:
+    return frozenset((str(options.name), *options.aliases))
 
 
 def _drop(name: str, outcome_id: Any, why: str) -> None:
@@ -208,7 +233,11 @@ def _succeed(run: Run, options: TaskOptions, value: Any) -> None:
     # Where that crash point is armed, there has to be a moment before the commit.
     if not run.outcome.options_json and not is_armed("success.before_commit"):
         commit_alone()
-    outcomes.succeed(run.lease, result_json, omitted, run.take_progress(), run.read_log())
+    next_id = run.draw_next()
+    then = None if next_id is None else Wanted(next_id, _names(options), worker_name())
+    run.claimed_next = outcomes.succeed(
+        run.lease, result_json, omitted, run.take_progress(), run.read_log(), then=then
+    )
     if run.outcome.options_json:
         result = None if result_json is None else arguments.decode(result_json)
         canvas.on_success(run.outcome, result, omitted)

@@ -21,7 +21,7 @@ from django.db import DatabaseError, connections
 from kombu.exceptions import OperationalError
 from kombu.transport import TRANSPORT_ALIASES
 
-from tasks_app import leases, vitals
+from tasks_app import leases, turns, vitals
 from tasks_app.conf import conf
 from tasks_app.declare import OutcomeTask
 from tasks_app.forks import database_section
@@ -67,6 +67,7 @@ class RelayStep(bootsteps.StartStopStep):
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
         keeper.has_own_process = issubclass(parent.pool_cls, prefork.TaskPool)
+        turns.this_worker.start(counts_messages=bool(parent.max_tasks_per_child))
         self.enabled = conf.RELAY_IN_WORKER
         parent.relay = None
         self.relay: Relay | None = None

@@ -31,7 +31,11 @@ def relay_lag() -> Verdict:
     awake = Outcome.objects.due().exclude(queue__in=paused_queues())
     queues = awake.values("queue").annotate(rows=Count("pk"), at=Min("announce_at"))
     due = list(queues.order_by("at"))
-    held_up = [queue for queue in due if in_flight(queue["queue"]) >= conf.MAX_IN_FLIGHT]
+    held_up = [
+        queue
+        for queue in due
+        if in_flight(queue["queue"], conf.MAX_IN_FLIGHT) >= conf.MAX_IN_FLIGHT
+    ]
     late = [queue for queue in due if queue not in held_up]
     lag = database_now() - aware(late[0]["at"]) if late else timedelta(0)
     text = f"rows due: {sum(queue['rows'] for queue in late):,}, the oldest for {_text(lag)}"

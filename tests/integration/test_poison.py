@@ -81,6 +81,47 @@ def test_time_limits_that_are_none_never_reach_the_pool(limits, dropped):
     assert (reached, len(dropped)) == ([], 1)
 
 
+@pytest.mark.parametrize("name", ["callbacks", "errbacks", "chain", "chord"])
+def test_a_canvas_among_the_headers_is_refused(name, dropped):
+    """Celery would read it there, where nobody asks for the seal of its own tasks."""
+    reached = []
+    planted = [{"task": "celery.map", "args": [], "kwargs": {}, "options": {}}]
+    poison.guarded(reached.append, ())(message(**{name: planted}))
+    assert (reached, len(dropped)) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    "peal",
+    [
+        "2",
+        {"id": "2"},
+        [2],
+        [{}],
+        [{"id": None}],
+        [{"id": "x" * 1000}],
+        [{"id": "2", "task": "shop.unpack"}],
+        [{"id": "2", "chain": []}],
+        [{"id": "2", "timelimit": ["a", "b"]}],
+        [{"id": "2", "tasks_app_peal": []}],
+        [{"id": "2"}] * 16,
+    ],
+)
+def test_a_peal_that_is_none_reaches_no_process(peal, dropped):
+    """What rings for others names their ids, the same headers and no other task."""
+    reached = []
+    given = message(timelimit=[None, None], tasks_app_peal=peal)
+    poison.guarded(reached.append, ())(given)
+    assert (reached, len(dropped)) == ([], 1)
+
+
+def test_a_peal_passes(dropped):
+    """What a relay sends is handled."""
+    reached = []
+    given = message(timelimit=[None, None], tasks_app_peal=[{"id": "2"}] * 15)
+    poison.guarded(reached.append, ())(given)
+    assert (reached, dropped) == ([given], [])
+
+
 @pytest.mark.parametrize("limits", [None, [None, None], (3, 2.5)])
 def test_time_limits_pass(limits, dropped):
     """What Celery itself sends is handled."""

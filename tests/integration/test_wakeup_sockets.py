@@ -8,11 +8,17 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
-from tasks_app import wakeup_sockets, wakeups
+from tasks_app import outbox, outcomes, queues, wakeup_sockets, wakeups
+from tasks_app.broker import BrokerDown
+from tasks_app.clock import DatabaseNow
+from tasks_app.conf import conf
 from tasks_app.models import Outcome
+from tasks_app.relay import Relay
 from tasks_app.wakeup_sockets import Waker, WakeupSocket
 from tasks_app.wakeups import FULL, SHORTEST, VAIN, Wakeup
+from tests.project import app as embedded_app
 from tests.testapp.tasks import add
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -48,7 +54,7 @@ def wakeup():
 def is_woken(listening):
     """Tell whether somebody has rung since the last time."""
     woken = listening.wait(0)
-    listening.quieten()
+    listening.heard()
     return woken
 
 
@@ -178,3 +184,99 @@ def test_a_full_queue_is_looked_at_again_soon_whoever_rings(wakeup, monkeypatch)
         wakeup_sockets.wake_relays_after_commit()
         wakeup.wait(lambda: False, found=0, is_held_back=True)
     assert max(slept) == slept[-1] == FULL
+
+
+@pytest.fixture
+def relay(folder, settings):
+    """A relay that has just looked at everything, and whose broker is a file."""
+    settings.TASKS_APP = {**settings.TASKS_APP, "RELAY_INTERVAL": 60}
+    relay = Relay(embedded_app)
+    relay._look()
+    yield relay
+    relay.publisher.close()
+
+
+def turn(relay, wakeup):
+    """Let a relay take a turn, and return the statements that it sent."""
+    with CaptureQueriesContext(connection) as captured:
+        relay._turn(wakeup)
+    return [query["sql"].split(maxsplit=1)[0] for query in captured.captured_queries]
+
+
+def test_a_lone_call_is_rung_for_by_its_name(relay, wakeup):
+    """No look at everything stands between its commit and its message."""
+    outcome = add.enqueue(1, 2)
+    sent = turn(relay, wakeup)
+    is_returned = connection.vendor != "mysql"
+    assert sent == (["UPDATE"] if is_returned else ["BEGIN", "UPDATE", "SELECT", "COMMIT"])
+    outcome.refresh()
+    assert outcome.announced == 1
+    assert outcome.announce_at > outcome.created_at + timedelta(seconds=20)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda row: row.cancel(),
+        lambda row: queues.pause(row.queue),
+        lambda row: outcomes.claim(row.pk, frozenset({add.name}), "a worker"),
+        lambda row: Outcome.objects.filter(pk=row.pk).update(announced=1),
+        lambda row: Outcome.objects.filter(pk=row.pk).update(
+            announce_at=DatabaseNow() + timedelta(hours=1)
+        ),
+        lambda row: Outcome.objects.filter(pk=row.pk).update(expires_at=DatabaseNow()),
+        lambda row: row.delete(),
+    ],
+    ids=["cancelled", "paused", "claimed", "announced", "not due", "expired", "gone"],
+)
+def test_a_name_rings_for_what_is_due_alone(change, relay):
+    """Whoever may write to the socket can name any row, at any time."""
+    outcome = add.enqueue(1, 2)
+    change(Outcome.objects.get(pk=outcome.pk))
+    before = list(Outcome.objects.values())
+    assert relay._look_at([outcome.pk]).found == 0
+    assert list(Outcome.objects.values()) == before
+
+
+def test_a_broker_that_is_away_leaves_it_due(relay, monkeypatch):
+    """What was named and could not be rung for is found by the next look."""
+    outcome = add.enqueue(1, 2)
+
+    def refuse(rows):
+        raise BrokerDown("away")
+
+    monkeypatch.setattr(relay.publisher, "ring", refuse)
+    assert relay._look_at([outcome.pk]).unanswered == 1
+    outcome.refresh()
+    assert outcome.announced == 0
+    assert not relay._may_look_at([outcome.pk])
+    assert outbox.take_due(10, [add.name]).rows == [outcome]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda relay: setattr(relay, "_looked_at", 0.0),
+        lambda relay: setattr(relay, "_has_room", False),
+        lambda relay: setattr(relay, "_named", conf.MAX_IN_FLIGHT // 2),
+    ],
+    ids=["the last look is old", "it left something behind", "many were named since"],
+)
+def test_names_do_not_keep_a_relay_from_looking(make, relay, wakeup):
+    """Somebody who rings all the time hides no row that nobody names."""
+    make(relay)
+    hidden = add.enqueue(1, 2)
+    wakeup.before_look()
+    named = add.enqueue(3, 4)
+    turn(relay, wakeup)
+    for outcome in (hidden, named):
+        outcome.refresh()
+        assert outcome.announced == 1
+
+
+@pytest.mark.parametrize("words", [[b"!"], [b"short"], [b"x" * 40, b"!"], [bytes(16)] * 4])
+def test_what_names_no_few_rows_asks_for_a_look(words, wakeup):
+    """Words of other lengths, and too many of them."""
+    for word in words:
+        wakeup_sockets._waker.wake(wakeup_sockets.folder(), word)
+    assert wakeup.before_look() == []

@@ -274,21 +274,29 @@ class Installation(RuleBasedStateMachine):
             self._renew(run)
 
     @rule(
+        target=runs,
         run=consumes(runs),
         ending=st.sampled_from([*ENDINGS, "child lost", "time limit"]),
         meanwhile=st.sampled_from(MEANWHILE),
+        successor=st.one_of(st.none(), outcomes),
     )
-    def finish(self, run, ending, meanwhile):
-        """Let a helper run and settle what comes of it, in time or much too late."""
+    def finish(self, run, ending, meanwhile, successor):
+        """
+        Let a helper run and settle what comes of it, in time or much too late.
+
+        Its message may have rung for a successor, too, which a success claims.
+        """
         self._step()
         if run not in self.held:
-            return
+            return multiple()
         self.held.remove(run)
+        next_run = None
         if ending in ENDINGS:
-            self._finish(run, ending, meanwhile)
+            next_run = self._finish(run, ending, meanwhile, successor)
         else:
             self._lose_child(run, is_time_limit=ending == "time limit")
         advance(BREATH)
+        return next_run or multiple()
 
     @precondition(lambda self: self.held)
     @rule(number=st.sampled_from(WORKERS), is_killed=st.booleans())
@@ -448,9 +456,12 @@ class Installation(RuleBasedStateMachine):
         expect(outcomes.renew(lease) == is_held, f"a renewal by {run} lied")
         expect(bool(outcomes.cancel_requests([lease])) == is_held, "the keeper was told a lie")
 
-    def _finish(self, run: Held, ending: str, meanwhile: str) -> None:
+    def _finish(
+        self, run: Held, ending: str, meanwhile: str, successor: UUID | None = None
+    ) -> Held | None:
         make_error, targets = ENDINGS[ending]
         seen: list[dict[str, Any]] = []
+        turns, waiting = NextTurn(successor), row_of(successor)
 
         def helper(argument):
             if meanwhile:
@@ -461,12 +472,19 @@ class Installation(RuleBasedStateMachine):
                 raise error
 
         with speaking_as(run.worker, run.mark):
-            executed(run.outcome, helper)
+            executed(run.outcome, helper, turns)
         before, after = seen[-1], row_of(run.outcome.pk)
         if (before["state"], before["fence"]) == (State.RUNNING, run.outcome.fence):
             expect(after["state"] in targets, f"{ending} led to {after['state']}")
         else:
             expect(after == before, f"an overtaken run made {after} of {before}")
+        if turns.claimed is None:
+            return None
+        expect(after["state"] == State.SUCCEEDED, f"{ending} claimed another one")
+        expect(waiting["state"] == State.PENDING, f"claimed what was {waiting['state']}")
+        next_run = Held(turns.claimed, run.worker, run.mark)
+        self.held.append(next_run)
+        return next_run
 
     def _lose_child(self, run: Held, *, is_time_limit: bool) -> None:
         """End the process of a run, as its main process sees it."""
@@ -506,7 +524,7 @@ class Installation(RuleBasedStateMachine):
         expect(set(failed) == set(told), f"causes of {set(told)} instead of {set(failed)}")
 
 
-def row_of(outcome_id: UUID) -> dict[str, Any]:
+def row_of(outcome_id: UUID | None) -> dict[str, Any]:
     """Return what a row says about its runs; all None where there is none."""
     columns = ("state", "fence", "attempt", "crashes", "finish_fence")
     row = Outcome.objects.filter(pk=outcome_id).values(*columns).first()
@@ -521,10 +539,26 @@ def taken(outcome_id: UUID) -> Outcome | None:
     return worker._take(task.name, task.options, request)
 
 
-def executed(outcome: Outcome, helper: Callable[..., Any]) -> None:
+class NextTurn:
+    """Stands where the turns of a message stand that rang for one outcome more."""
+
+    def __init__(self, outcome_id: UUID | None) -> None:
+        self.outcome_id = outcome_id
+        self.claimed: Outcome | None = None
+
+    def draw(self) -> UUID | None:
+        """Return whose turn is next."""
+        return self.outcome_id
+
+    def keep(self, claimed: Outcome | None) -> None:
+        """Keep what the run's success has claimed."""
+        self.claimed = claimed
+
+
+def executed(outcome: Outcome, helper: Callable[..., Any], turns: Any = None) -> None:
     """Run a helper and settle its end as a worker does."""
     try:
-        worker.execute(outcome, app.tasks[outcome.task_name].options, helper)
+        worker.execute(outcome, app.tasks[outcome.task_name].options, helper, turns=turns)
     except TOLD:
         return
 

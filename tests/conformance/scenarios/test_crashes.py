@@ -8,10 +8,13 @@ import pytest
 from django.db import OperationalError, connection
 
 from tasks_app import worker
+from tasks_app.models import Attempt, Outcome
 from tests import trail
 from tests.installation import PATIENCE, in_state
 from tests.servers.session import chosen_database
 from tests.testapp import tasks
+from tests.testapp.models import Effect
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -28,6 +31,28 @@ def test_a_killed_child_costs_one_crash_and_no_effect(key, effects, settled):
     assert (outcome.state, outcome.crashes) == ("succeeded", 1)
     assert effects() == [""]
     assert len(trail.left(key)) == 2
+
+
+@pytest.mark.usefixtures("prefork")
+def test_of_what_shares_a_message_only_what_ran_has_crashed(key, installation):
+    """A process that dies within a peal costs its running outcome a crash, and the rest nothing."""
+    deadly = {10, 11, 40, 61}
+    calls = [(f"{key}-{number}", int(number in deadly)) for number in range(80)]
+    with installation.start_worker(f"peals-{key}", queues=[key]):
+        ids = tasks.die.using(queue=key).enqueue_many(calls)
+        rows = Outcome.objects.filter(pk__in=ids)
+        wait_until(
+            lambda: rows.filter(state="succeeded").count() == len(calls), PATIENCE, "the ends"
+        )
+    crashes = list(rows.order_by("pk").values_list("crashes", flat=True))
+    assert {number for number, count in enumerate(crashes) if count} == deadly
+    assert set(crashes) == {0, 1}
+    assert Effect.objects.filter(key__startswith=f"{key}-").count() == len(calls)
+    if chosen_database() == "postgres":
+        # One statement has one time: what it ended, and what it claimed.
+        ends = rows.values("finished_at")
+        shared = Attempt.objects.filter(outcome__in=ids, started_at__in=ends).count()
+        assert shared > len(calls) // 4
 
 
 @pytest.mark.usefixtures("worker")
