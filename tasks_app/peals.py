@@ -18,6 +18,10 @@ from tasks_app.shapes import LONGEST_PEAL
 #: Messages at least over which alike rows of one look are spread, so that no process stays idle.
 SPREAD = 20
 
+#: Rows at most that are announced for each message that `MAX_IN_FLIGHT` allows: enough for large
+#: looks, where they share messages.
+AHEAD = 5
+
 #: A time limit is counted from the message on; a shorter one than this is not shared.
 SHORTEST_LIMIT = timedelta(seconds=10)
 
@@ -41,8 +45,13 @@ class Sizes:
         self._returned: set[str] = set()
 
     def of_queue(self, queue: str) -> int:
-        """Return how many outcomes of a queue share a message, as the last look had them."""
-        return self._of_queue.get(queue, 1)
+        """
+        Return how many rows of a queue may be announced for each message that it may have.
+
+        They share messages as the last look had them. Whatever comes with a higher priority waits
+        for all that are announced, so there is a limit.
+        """
+        return min(self._of_queue.get(queue, 1), AHEAD)
 
     def learn(self, rows: Sequence[Outcome]) -> Mapping[str, float]:
         """Return the sizes by task, after another look that took these rows."""

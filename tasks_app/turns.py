@@ -214,4 +214,5 @@ def _recall(ids: list[UUID]) -> None:
         if ids:
             outbox.recall(ids)
     except DatabaseError as error:
+        connections[conf.DATABASE].close()
         logger.warning("%d outcomes wait for their next announcement: %s", len(ids), error)

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tasks_app.models import Outcome
-from tasks_app.peals import GROWTH, SPREAD, Sizes, arranged
+from tasks_app.peals import AHEAD, GROWTH, SPREAD, Sizes, arranged
 from tasks_app.shapes import LONGEST_PEAL
 from tests.testapp.tasks import add, record, record_briefly
 
@@ -109,6 +109,6 @@ def test_a_queue_shares_as_much_as_the_most_hesitant_of_its_tasks():
     sizes = Sizes()
     for _ in range(4):
         sizes.learn(rows(1))
-    assert sizes.of_queue("q") == 16
+    assert sizes.of_queue("q") == AHEAD
     sizes.learn([*rows(1), *rows(1, record, announced=1)])
     assert (sizes.of_queue("q"), sizes.of_queue("never seen")) == (1, 1)
