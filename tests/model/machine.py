@@ -72,7 +72,7 @@ from tests.testapp.tasks import call_outside, record_late
 #: Few outcomes in many steps: faults need acts that meet on the same row.
 MOST_OUTCOMES = 3
 STEPS = 40
-EXAMPLES = 60
+EXAMPLES = 45
 
 WORKERS = (1, 2)
 
