@@ -3,8 +3,9 @@ Relaying: how fast one relay brings a backlog to the broker, beside django-celer
 
 Each relay is the project's own command in a process of its own, and no worker runs. The clock runs
 from the first messages at the broker to the last, so that no start counts. This project's messages
-ring for several calls each: there the rows tell how many were announced. What the relay, PostgreSQL and the broker use of the processors meanwhile tells more than the clock where
-other work shares the machine.
+ring for several calls each: there the rows tell how many were announced. What the relay,
+PostgreSQL and the broker use of the processors meanwhile tells more than the clock where other
+work shares the machine.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ ROWS = 10_000
 #: Where both publish to: the default queue of Celery.
 QUEUE = "celery"
 
-#: Seconds between two looks at the broker, or at the rows, which costs more; and after which a relay
-#: that is not done has failed.
+#: Seconds between two looks at the broker, and at the rows, which cost more to count; and after
+#: which a relay that is not done has failed.
 POLL, SELDOM, PATIENCE = 0.01, 0.1, 300
 
 Depth = Callable[[], int]
