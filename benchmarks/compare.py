@@ -193,10 +193,11 @@ def tell(folder: Path, page: Path | None) -> None:
     wanted = tables.of_targets(targets.verdicts(sheet))
     print(f"\n{wanted}", flush=True)
     drawn = charts.draw(sheet, folder) if charts.is_possible() else []
-    text = tables.text(wanted, sheet, runs, [chart.name for chart in drawn])
-    (folder / "tables.md").write_text(text)
+    names = [f"{chart.name}.svg" for chart in drawn]
+    (folder / "tables.md").write_text(tables.text(wanted, sheet, runs, names))
     if page is not None:
-        tables.put_between_marks(page, text)
+        addresses = [f"_static/performance/{name}" for name in names]
+        tables.put_between_marks(page, tables.text(wanted, sheet, runs, addresses))
 
 
 if __name__ == "__main__":

@@ -57,8 +57,12 @@ def load(loads: Sequence[float]) -> str:
 def text(
     wanted: str, sheet: Sheet, runs: Mapping[str, Mapping[str, Any]], charts: Sequence[str]
 ) -> str:
-    """Return all that a run says: targets, what ran when, charts, and every figure."""
-    pictures = [f"![{name}](_static/performance/{name}.svg)" for name in charts]
+    """
+    Return all that a run says: targets, what ran when, charts, and every figure.
+
+    Charts are given by their addresses, as the page that gets this text sees them.
+    """
+    pictures = [f"![{Path(chart).stem}]({chart})" for chart in charts]
     return "\n\n".join(
         [
             "### Against the targets",
