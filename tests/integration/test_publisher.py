@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import pytest
-from celery import Celery
+from celery import Celery, signals
 from kombu import Queue
 
+from tasks_app import broker
 from tasks_app.broker import BrokerDown, Doorbells, Publisher
 from tasks_app.models import Outcome
 from tests.servers import Mode, Proxy
@@ -65,7 +67,52 @@ def enqueued(count, queue):
     return list(Outcome.objects.filter(pk__in=ids))
 
 
-def test_each_message_of_a_batch_has_rabbitmqs_word(rabbit):
+@pytest.fixture
+def unobserved(monkeypatch):
+    """Let nobody stand around publishing, whatever an earlier test has set up for good."""
+    monkeypatch.setattr(broker, "surroundings", [])
+
+
+@pytest.fixture
+def publisher(unobserved):
+    """A publisher that sends nothing, of an app of its own."""
+    return Publisher(Celery("silent", broker="memory://", set_as_current=False))
+
+
+def listen(**kwargs):
+    """Stand for a receiver of a project's own."""
+
+
+def note_publishing(publisher, monkeypatch):
+    monkeypatch.setattr(broker, "surroundings", [lambda outcome: nullcontext()])
+
+
+def receive_before(publisher, monkeypatch):
+    signals.before_task_publish.connect(listen)
+
+
+def receive_after(publisher, monkeypatch):
+    signals.after_task_publish.connect(listen)
+
+
+def send_events(publisher, monkeypatch):
+    publisher.app.conf.task_send_sent_event = True
+
+
+@pytest.mark.parametrize("observe", [note_publishing, receive_before, receive_after, send_events])
+def test_who_wants_to_hear_of_each_message_gets_one_for_each(observe, publisher, monkeypatch):
+    """Tracers, receivers of Celery's signals, and monitors see every call leave."""
+    outcomes = enqueued(40, "heard")
+    assert [len(peal) for peal in publisher._peals(outcomes)] == [2] * 20
+    try:
+        observe(publisher, monkeypatch)
+        assert publisher._peals(outcomes) == [[outcome] for outcome in outcomes]
+    finally:
+        signals.before_task_publish.disconnect(listen)
+        signals.after_task_publish.disconnect(listen)
+
+
+def test_each_message_of_a_batch_has_rabbitmqs_word(rabbit, unobserved):
     """They are sent one after the other, and none is unanswered when the batch is rung for."""
     assert rabbit.ring(enqueued(300, "confirmed")) == 300
     # A relay's first messages ring for two outcomes each.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from celery import Celery
 
+from tasks_app import broker
 from tasks_app.models import Outcome
 from tasks_app.relay import Relay
 from tasks_app.roll_call import RollCall
@@ -62,8 +63,10 @@ def test_what_the_broker_lost_is_rung_for_again(relay):
     assert set(Outcome.objects.values_list("announced", flat=True)) == {2}
 
 
-def test_rows_that_share_messages_are_not_taken_for_lost(relay):
+def test_rows_that_share_messages_are_not_taken_for_lost(relay, monkeypatch):
     """There are fewer messages than rows, until there are none."""
+    # An earlier test may have set up a tracer, for good: then no message is shared.
+    monkeypatch.setattr(broker, "surroundings", [])
     add.enqueue_many([(1, 2)] * 80)
     assert look(relay) == 80
     assert relay.publisher.messages(["celery"]) == {"celery": 40}
