@@ -98,7 +98,7 @@ def take_named(ids: Iterable[UUID]) -> list[Outcome]:
     rows = [row for row in found if row is not None]
     for row in rows:
         row.announced -= 1
-    return rows
+    return sorted(rows, key=lambda row: -row.priority)
 
 
 @cache

@@ -15,7 +15,9 @@ import time
 from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
+from weakref import WeakKeyDictionary
 
 from django.db import connections, transaction
 from django.utils.crypto import salted_hmac
@@ -112,18 +114,40 @@ class Waker:
 _waker = Waker()
 
 
+class _Wish:
+    """What one transaction has enqueued, of which the relays are told once it is committed."""
+
+    def __init__(self) -> None:
+        self.ids: list[UUID | None] = []
+        self.is_told = False
+
+    def tell(self, at: Path) -> None:
+        """Tell the relays which outcome it was, or to look where there are several."""
+        if not self.is_told:
+            self.is_told = True
+            lone = self.ids[0] if len(self.ids) == 1 else None
+            _waker.wake(at, LOOK if lone is None else lone.bytes)
+
+
+#: The last wish of each of Django's connections; what was rolled back is part of the next one.
+_wishes: WeakKeyDictionary[Any, _Wish] = WeakKeyDictionary()
+
+
 def wake_relays_after_commit(outcome_id: UUID | None = None) -> None:
     """
     Wake them once the current transaction is committed, or now where there is none.
 
-    They are told which outcome to ring for, if it is a single one.
+    They are told which outcome to ring for, if it is the only one: of several the one with the
+    highest priority comes first, which a look sees.
     """
-    word = LOOK if outcome_id is None else outcome_id.bytes
-    connection = connections[conf.DATABASE]
-    if conf.WAKEUPS and (connection.in_atomic_block or connection.get_autocommit()):
-        transaction.on_commit(
-            partial(_waker.wake, folder(), word), using=conf.DATABASE, robust=True
-        )
+    connection: Any = connections[conf.DATABASE]
+    if not conf.WAKEUPS or not (connection.in_atomic_block or connection.get_autocommit()):
+        return
+    wish = _wishes.get(connection)
+    if wish is None or wish.is_told:
+        wish = _wishes[connection] = _Wish()
+    wish.ids.append(outcome_id)
+    transaction.on_commit(partial(wish.tell, folder()), using=conf.DATABASE, robust=True)
 
 
 def _listening(path: Path) -> socket.socket | None:

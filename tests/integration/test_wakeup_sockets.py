@@ -214,6 +214,20 @@ def test_a_lone_call_is_rung_for_by_its_name(relay, wakeup):
     assert outcome.announce_at > outcome.created_at + timedelta(seconds=20)
 
 
+def test_what_a_transaction_enqueues_is_looked_at_together(relay, wakeup):
+    """The highest priority comes first, whichever was enqueued first."""
+    with transaction.atomic():
+        for priority in (1, 9, 5):
+            add.using(priority=priority).enqueue(priority, 0)
+    assert wakeup.before_look() == []
+    with transaction.atomic():
+        alone = add.enqueue(1, 2)
+    assert wakeup.before_look() == [alone.pk]
+    several = [add.using(priority=priority).enqueue(priority, 1).pk for priority in (1, 9, 5)]
+    assert wakeup.before_look() == several
+    assert [row.priority for row in outbox.take_named(several)] == [9, 5, 1]
+
+
 @pytest.mark.parametrize(
     "change",
     [

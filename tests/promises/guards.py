@@ -116,7 +116,7 @@ GUARDS = (
     ),
     Guard(
         1,
-        "relay.run_once",
+        "relay._rung",
         "outbox.put_back([row.pk for row in rows])",
         "pass",
         f"{_ATOMIC}::test_a_broker_that_is_down_leaves_the_row_due",
