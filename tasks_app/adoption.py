@@ -52,6 +52,8 @@ def adopt(name: str, options: TaskOptions, request: Any) -> None:
             group_id=request.group,
             group_index=request.group_index,
             kept=kept_canvas(canvas_options),
+            # Its message is here already, and is about to claim it.
+            wakes=False,
         ),
     )
     try:

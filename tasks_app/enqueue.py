@@ -67,6 +67,8 @@ class CallOptions:
     replay_of: Outcome | None = None
     #: Limits, headers, callbacks: kept with the row as JSON.
     kept: Mapping[str, Any] = field(default_factory=dict)
+    #: Whether relays are told of it; not where the caller claims it at once.
+    wakes: bool = True
 
 
 PLAIN = CallOptions()
@@ -266,7 +268,7 @@ def _columns(
 
 
 def _wake_relays(options: CallOptions, outcome_id: UUID | None = None) -> None:
-    if options.run_after is None:
+    if options.run_after is None and options.wakes:
         wake_relays_after_commit(outcome_id)
 
 

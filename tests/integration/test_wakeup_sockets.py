@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from contextlib import closing
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
+from celery.app.task import Context
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from tasks_app import outbox, outcomes, queues, wakeup_sockets, wakeups
+from tasks_app import adoption, outbox, outcomes, queues, wakeup_sockets, wakeups
 from tasks_app.broker import BrokerDown
 from tasks_app.clock import DatabaseNow
 from tasks_app.conf import conf
@@ -103,6 +105,14 @@ def test_nothing_wakes_for_what_was_rolled_back_or_is_not_due(listening):
         add.enqueue(1, 2)
         transaction.set_rollback(True)
     add.using(run_after=timedelta(hours=1)).enqueue(1, 2)
+    assert not is_woken(listening)
+
+
+def test_an_adopted_message_wakes_nobody(listening):
+    """Its worker is about to claim the row: a second message would be dropped."""
+    request = Context(id=str(uuid4()), args=(1, 2), kwargs={}, delivery_info={})
+    adoption.adopt(add.name, add.options, request)
+    assert Outcome.objects.count() == 1
     assert not is_woken(listening)
 
 
