@@ -12,10 +12,11 @@ from django.db import IntegrityError, transaction
 
 from tasks_app import context
 from tasks_app.broker import DOORBELL
+from tasks_app.calls import Call, CallOptions
 from tasks_app.canvas import kept_canvas
 from tasks_app.conf import conf
 from tasks_app.crash_points import crash_point
-from tasks_app.enqueue import Call, CallOptions, enqueue
+from tasks_app.enqueue import enqueue
 from tasks_app.exceptions import IdempotencyConflict, InvalidArgument
 from tasks_app.options import TaskOptions
 

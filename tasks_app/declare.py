@@ -21,8 +21,8 @@ from celery.result import AsyncResult
 
 from tasks_app import context, outcomes, worker
 from tasks_app import enqueue as outbox_side
+from tasks_app.calls import Call, CallOptions
 from tasks_app.canvas import kept_canvas
-from tasks_app.enqueue import Call, CallOptions
 from tasks_app.exceptions import ConfigurationError, InvalidArgument
 from tasks_app.leases import worker_name
 from tasks_app.models import Outcome

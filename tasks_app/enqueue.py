@@ -2,87 +2,33 @@
 Enqueue: validate → key → one row, in the caller's transaction. No network.
 
 After the commit the outcome is due and the relay rings for it; after a rollback nothing has
-happened. This is the only module that makes outcomes.
+happened. This is the only module that writes new outcomes.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connections, transaction
-from django.utils import timezone
 
-from tasks_app import arguments, context, signals, subjects
-from tasks_app.broker import options_text, task_queue
+from tasks_app import arguments, calls, context, signals, subjects
+from tasks_app.calls import PLAIN, Arguments, Call, CallOptions
 from tasks_app.clock import DatabaseNow
 from tasks_app.conf import conf
 from tasks_app.crash_points import crash_point
-from tasks_app.durations import as_timedelta
-from tasks_app.exceptions import ConfigurationError, IdempotencyConflict, InvalidArgument
-from tasks_app.idempotency import (
-    Key,
-    conceal,
-    hand_over,
-    note_repeats,
-    reserve,
-    reserve_many,
-)
+from tasks_app.exceptions import IdempotencyConflict
+from tasks_app.idempotency import Key, hand_over, note_repeats, reserve, reserve_many
 from tasks_app.inserts import copies, insert, insert_copies
-from tasks_app.models import Cause, Outcome, outcome_uuid
-from tasks_app.options import TaskOptions, read_priority, read_queue
-from tasks_app.redaction import secret_texts
+from tasks_app.models import Cause, Outcome
+from tasks_app.options import TaskOptions
 from tasks_app.statements import BATCH
 from tasks_app.states import State
 from tasks_app.surroundings import surrounded
-from tasks_app.uuid7 import uuid7, uuid7s
+from tasks_app.uuid7 import uuid7s
 from tasks_app.wakeup_sockets import wake_relays_after_commit
-
-When = datetime | timedelta | float
-
-#: The positional and the keyword arguments of a call.
-Arguments = tuple[Sequence[Any], Mapping[str, Any]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallOptions:
-    """What one call may say beyond its arguments; None means: as the task says."""
-
-    queue: str | None = None
-    priority: int | None = None
-    run_after: When | None = None
-    expires: When | None = None
-    idempotency_key: str | None = None
-    owner: Any = None
-    about: Any = None
-    task_id: str | UUID | None = None
-    root_id: str | UUID | None = None
-    parent_id: str | UUID | None = None
-    group_id: str | None = None
-    group_index: int | None = None
-    replay_of: Outcome | None = None
-    #: Limits, headers, callbacks: kept with the row as JSON.
-    kept: Mapping[str, Any] = field(default_factory=dict)
-    #: Whether relays are told of it; not where the caller claims it at once.
-    wakes: bool = True
-
-
-PLAIN = CallOptions()
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One wish to run a task."""
-
-    task_name: str
-    task: TaskOptions
-    args: Sequence[Any]
-    kwargs: Mapping[str, Any]
-    options: CallOptions = PLAIN
 
 
 @dataclass(slots=True)
@@ -141,9 +87,9 @@ def _told(wish: Wish) -> Iterator[Wish]:
 
 
 def _enqueue(call: Call) -> Outcome:
-    outcome = _build(call)
-    about = _subjects(call)
-    key = _key_of(call, outcome)
+    outcome = calls.build(call)
+    about = calls.subjects_of(call)
+    key = calls.key_of(call, outcome)
     own_id = call.options.task_id is not None
     is_single = key is None and not about
     with nullcontext() if is_single else _transaction(savepoint=own_id):
@@ -193,7 +139,7 @@ def enqueue_many(
 
 def _enqueue_many(shared: Call, each: Sequence[Arguments], wish: Wish | None = None) -> list[UUID]:
     max_bytes = conf.MAX_ARGUMENT_BYTES
-    texts = [_encode(shared.task, args, kwargs, max_bytes) for args, kwargs in each]
+    texts = [calls.encode(shared.task, args, kwargs, max_bytes) for args, kwargs in each]
     ids = uuid7s(len(each))
     keys = _keys(shared, each, texts, ids)
     about = _subjects_of_each(shared, each, ids)
@@ -204,7 +150,7 @@ def _enqueue_many(shared: Call, each: Sequence[Arguments], wish: Wish | None = N
             _note_repeats(list(existing.values()), shared.options)
         new = [place for place in range(len(each)) if place not in existing]
         if new:
-            row = _blank(shared, ids[0])
+            row = calls.blank(shared, ids[0])
             if wish is not None:
                 wish.outcome = row
             _insert_many(row, _columns(row, new, ids, texts, keys))
@@ -223,7 +169,7 @@ def _keys(
     """Return the keys of many calls by their places; a key maker may leave some without."""
     if shared.options.idempotency_key is None and shared.task.idempotency_key is None:
         return {}
-    made = enumerate(_key_text(call) for call in _calls(shared, each))
+    made = enumerate(calls.key_text(call) for call in _calls(shared, each))
     return {
         place: Key(shared.task_name, text, arguments.digest(*texts[place]), ids[place])
         for place, text in made
@@ -237,7 +183,7 @@ def _subjects_of_each(
     """Return what each of many calls is about; empty where no call is about anything."""
     if shared.options.about is None and shared.task.about is None:
         return {}
-    about = dict(zip(ids, map(_subjects, _calls(shared, each)), strict=True))
+    about = dict(zip(ids, map(calls.subjects_of, _calls(shared, each)), strict=True))
     return about if any(about.values()) else {}
 
 
@@ -275,7 +221,7 @@ def _wake_relays(options: CallOptions, outcome_id: UUID | None = None) -> None:
 def _note_repeats(outcome_ids: Sequence[UUID], options: CallOptions) -> None:
     parent = context.lineage()
     parent_id = options.parent_id or (parent.outcome_id if parent else None)
-    note_repeats(outcome_ids, context.request_id(), parent_id, _owner_id(options.owner))
+    note_repeats(outcome_ids, context.request_id(), parent_id, calls.owner_id(options.owner))
 
 
 def _insert_many(shared: Outcome, columns: Mapping[str, Sequence[Any]]) -> None:
@@ -315,11 +261,11 @@ def _replay(outcome: Outcome, task: TaskOptions, owner: Any) -> Outcome:
         idempotency_key=outcome.idempotency_key or str(outcome.id),
     )
     call = Call(outcome.task_name, task, list(outcome.args), dict(outcome.kwargs), options)
-    again = _build(call)
+    again = calls.build(call)
     again.options_json = outcome.options_json
     again.request_id = outcome.request_id
     with transaction.atomic(using=conf.DATABASE):
-        key = _key_of(call, again)
+        key = calls.key_of(call, again)
         if key is not None:
             hand_over(key)
         _insert(again, own_id=False)
@@ -338,63 +284,6 @@ def _has_ended(outcome: Outcome) -> bool:
     if not outcome.is_final:
         outcome.refresh()
     return outcome.is_final
-
-
-def _build(call: Call) -> Outcome:
-    texts = _encode(call.task, call.args, call.kwargs, conf.MAX_ARGUMENT_BYTES)
-    outcome = _blank(call, _id_of(call.options))
-    outcome.args_json, outcome.kwargs_json = texts
-    outcome.idempotency_key = _key_text(call)
-    return outcome
-
-
-def _encode(
-    task: TaskOptions, args: Sequence[Any], kwargs: Mapping[str, Any], max_bytes: int
-) -> tuple[str, str]:
-    encoded = arguments.encode_arguments(args, kwargs, max_bytes)
-    task.bound(args, kwargs)
-    return encoded
-
-
-def _blank(call: Call, outcome_id: UUID) -> Outcome:
-    """Return an outcome that lacks only the call's arguments and key."""
-    options, task = call.options, call.task
-    parent = context.lineage()
-    due = _moment(options.run_after, "run_after")
-    outcome = Outcome(
-        id=outcome_id,
-        task_name=call.task_name,
-        queue=task_queue(
-            call.task_name,
-            read_queue("queue", options.queue) if options.queue else task.queue,
-        ),
-        priority=task.priority
-        if options.priority is None
-        else read_priority("priority", options.priority),
-        max_attempts=task.policy.max_attempts,
-        request_id=context.request_id() or _own_request_id(options),
-        root_id=options.root_id or (parent.root_id if parent else outcome_id),
-        parent_id=options.parent_id or (parent.outcome_id if parent else None),
-        owner_id=_owner_id(options.owner),
-        group_id=options.group_id,
-        group_index=options.group_index,
-        replay_of=options.replay_of,
-        options_json=_kept_text({"limits": _limits(task), **options.kept}),
-        trace_context=context.trace_context(),
-    )
-    if due is not None:
-        outcome.run_at = outcome.announce_at = due
-    outcome.expires_at = _moment(
-        task.expires if options.expires is None else options.expires, "expires"
-    )
-    return outcome
-
-
-def _own_request_id(options: CallOptions) -> str:
-    """Return the id of a call that nobody's request causes; the members of a group share one."""
-    if context.is_acceptable(options.group_id):
-        return str(options.group_id)
-    return context.new_request_id()
 
 
 def _transaction(*, savepoint: bool) -> AbstractContextManager[Any]:
@@ -420,96 +309,3 @@ def _insert(outcome: Outcome, *, own_id: bool) -> None:
     except IntegrityError as error:
         msg = f"There is an outcome with id {outcome.id} already; let tasks_app choose the id."
         raise IdempotencyConflict(msg, outcome_id=outcome.id) from error
-
-
-def _id_of(options: CallOptions) -> UUID:
-    if options.task_id is None:
-        return uuid7()
-    given = outcome_uuid(options.task_id)
-    if given is None:
-        msg = f"task_id={options.task_id!r} is no UUID; outcomes are named by UUIDs."
-        raise InvalidArgument(msg)
-    return given
-
-
-def _owner_id(owner: Any) -> Any:
-    if owner is None:
-        return context.owner_id()
-    given = getattr(owner, "pk", owner)
-    try:
-        return Outcome._meta.get_field("owner").target_field.to_python(given)
-    except ValidationError as error:
-        msg = f"owner={owner!r} is neither a user nor the primary key of one."
-        raise InvalidArgument(msg) from error
-
-
-def _kept_text(kept: Mapping[str, Any]) -> str:
-    try:
-        return options_text(kept)
-    except (TypeError, ValueError) as error:
-        msg = f"Headers and callbacks are kept with the row, as JSON: {error}."
-        raise InvalidArgument(msg) from error
-
-
-def _limits(task: TaskOptions) -> list[float | None] | None:
-    if task.timeout is None and task.soft_timeout is None:
-        return None
-    limits = (task.timeout, task.soft_timeout)
-    return [None if limit is None else limit.total_seconds() for limit in limits]
-
-
-def _moment(when: When | None, name: str) -> Any:
-    """Return when something is due, as a value or expression on the database's clock."""
-    if when is None:
-        return None
-    if isinstance(when, datetime):
-        return timezone.make_aware(when) if timezone.is_naive(when) else when
-    try:
-        return DatabaseNow() + as_timedelta(when, name)
-    except (TypeError, ValueError) as error:
-        msg = f"{error} A datetime is fine too."
-        raise InvalidArgument(msg) from None
-
-
-def _key_text(call: Call) -> str | None:
-    text = call.options.idempotency_key
-    if text is None:
-        text = _made_key(call)
-        if text is None:
-            return None
-    longest = 255
-    if not isinstance(text, str) or not 0 < len(text) <= longest:
-        msg = (
-            f"The idempotency key of {call.task_name} must be a text of 1 to {longest} characters."
-        )
-        raise InvalidArgument(msg)
-    if "\0" in text or arguments.has_surrogate(text):
-        msg = f"The idempotency key of {call.task_name} holds NUL or a lone surrogate."
-        raise InvalidArgument(msg)
-    return conceal(call.task_name, text, secret_texts(call.task_name, call.args, call.kwargs))
-
-
-def _made_key(call: Call) -> str | None:
-    """Return the key that the declaration makes of the call's arguments."""
-    maker = call.task.idempotency_key
-    if maker is None or callable(maker):
-        return maker and maker(*call.args, **call.kwargs)
-    try:
-        return maker.format(**call.task.bound(call.args, call.kwargs))
-    except (LookupError, AttributeError) as error:
-        msg = f"idempotency_key={maker!r} of {call.task_name} names what is no argument: {error}."
-        raise ConfigurationError(msg) from error
-
-
-def _subjects(call: Call) -> tuple[subjects.Named, ...]:
-    """Return what a call is about: as the caller says, else as the declaration does."""
-    if call.options.about is not None:
-        return subjects.named(call.options.about)
-    return subjects.declared_subjects(call.task, call.args, call.kwargs)
-
-
-def _key_of(call: Call, outcome: Outcome) -> Key | None:
-    if outcome.idempotency_key is None:
-        return None
-    digest = arguments.digest(outcome.args_json, outcome.kwargs_json)
-    return Key(call.task_name, outcome.idempotency_key, digest, outcome.id)

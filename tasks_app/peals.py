@@ -25,7 +25,6 @@ AHEAD = 5
 #: A time limit is counted from the message on; a shorter one than this is not shared.
 SHORTEST_LIMIT = timedelta(seconds=10)
 
-
 #: Size of a task's first peals before it doubles, and growth per look once some were too large.
 FIRST, GROWTH = 1.0, 0.25
 

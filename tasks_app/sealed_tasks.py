@@ -13,7 +13,7 @@ from typing import Any
 from celery import signals
 
 from tasks_app.seals import Refused, read_seal, seal
-from tasks_app.shapes import names_tasks
+from tasks_app.shapes import CANVAS, names_tasks
 
 #: Header that holds the seal.
 HEADER = "tasks_app_seal"
@@ -29,8 +29,6 @@ AGE = timedelta(days=7)
 
 #: Names what signs among Celery's receivers.
 RECEIVER = "tasks_app.sealed_tasks"
-
-_CANVAS = ("callbacks", "errbacks", "chain", "chord")
 
 
 def connect() -> None:
@@ -64,7 +62,7 @@ def needs_seal(name: str, body: Any) -> bool:
     if name.startswith(PREFIX):
         return True
     embedded = body if isinstance(body, dict) else body[2]
-    canvas = [part for place in _CANVAS if (part := (embedded or {}).get(place))]
+    canvas = [part for place in CANVAS if (part := (embedded or {}).get(place))]
     return bool(canvas) and any(
         named.startswith(PREFIX) and named not in TAKEN_APART for named in names_tasks(canvas)
     )

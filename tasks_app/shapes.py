@@ -34,10 +34,12 @@ RAW_TYPES: Final = frozenset({"application/data", "application/text"})
 PEAL: Final = "tasks_app_peal"
 LONGEST_PEAL: Final = 16
 
+#: What of a message is a canvas: more calls, which Celery makes when this one ends.
+CANVAS: Final = ("callbacks", "errbacks", "chain", "chord")
+
 _TEXTS: Final = ("lang", "root_id", "parent_id", "group", "meth", "shadow", "origin")
 _LONG_TEXTS: Final = ("argsrepr", "kwargsrepr", "eta", "expires")
 _COUNTS: Final = ("retries", "group_index", "replaced_task_nesting", "clock")
-_CANVAS: Final = ("callbacks", "errbacks", "chain", "chord")
 _LISTS: Final = ("callbacks", "errbacks", "chain")
 
 
@@ -113,7 +115,7 @@ def check_task(headers: Mapping[str, Any], payload: Any) -> None:
     else:
         _require(isinstance(payload, list | tuple) and len(payload) == 3, "the body")  # noqa: PLR2004 - its three parts
         # Celery writes them into the body, where the seal is asked for, and would read them here.
-        _require(not any(headers.get(name) for name in _CANVAS), "the canvas")
+        _require(not any(headers.get(name) for name in CANVAS), "the canvas")
         _check_fields(headers)
         _check_peal(headers)
         args, kwargs, embedded = payload

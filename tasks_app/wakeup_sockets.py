@@ -3,8 +3,8 @@ Wake-ups: a word from whoever has enqueued to the relays of the same host, after
 
 A relay listens at a socket in a folder that all processes of the project on this host know by its
 name; the word is the one outcome that was enqueued, or a byte that says "look". It is never waited
-for and may be lost: the relay looks
-by itself, only later. Whoever says it opens no connection, to no broker and to no other host.
+for and may be lost: the relay looks by itself, only later. Whoever says it opens no connection, to
+no broker and to no other host.
 """
 
 import os
@@ -33,8 +33,8 @@ _MODE = 0o666
 #: The word for more than one outcome; for a single one it is its id.
 LOOK = b"!"
 
-#: Bytes of a word.
-_LONGEST = 16
+#: Bytes of an outcome's id, which is the longest word.
+_ID = 16
 
 
 def folder() -> Path:
@@ -80,14 +80,15 @@ class WakeupSocket:
         poller.register(self._socket, select.POLLIN)
         return bool(poller.poll(seconds * 1000))
 
-    def heard(self) -> list[bytes]:
-        """Return the words that have come since the last time."""
-        words: list[bytes] = []
+    def heard(self) -> list[UUID | None]:
+        """Return what was said since the last time: outcomes, and None where one is to look."""
+        named: list[UUID | None] = []
         if self._socket is not None:
             with suppress(BlockingIOError):
                 while True:
-                    words.append(self._socket.recv(_LONGEST))
-        return words
+                    word = self._socket.recv(_ID)
+                    named.append(UUID(bytes=word) if len(word) == _ID else None)
+        return named
 
 
 class Waker:

@@ -60,11 +60,10 @@ class Wakeup:
             The outcomes to ring for, if that is all that was heard; empty: look at everything.
         """
         self._looked_at = time.monotonic()
-        words = self._socket.heard()
+        heard = self._socket.heard()
         self._seen = self._stamp()
-        if len(words) > FEW or not all(len(word) == len(UUID(int=0).bytes) for word in words):
-            return []
-        return [UUID(bytes=word) for word in words]
+        named = [each for each in heard if each is not None]
+        return named if len(named) == len(heard) <= FEW else []
 
     def wait(
         self, is_stopped: Callable[[], bool], *, found: int, is_held_back: bool = False

@@ -18,11 +18,11 @@ from django.db.models import F, Subquery
 from django.utils import timezone
 
 from tasks_app.broker import SCHEDULED_FOR
+from tasks_app.calls import CallOptions
 from tasks_app.clock import DatabaseNow
 from tasks_app.conf import conf
 from tasks_app.crash_points import crash_point
 from tasks_app.declare import OutcomeTask, Using
-from tasks_app.enqueue import CallOptions
 from tasks_app.models import Outcome, Slot, Timer
 from tasks_app.options import PRIORITIES
 from tasks_app.periodic import timers

@@ -15,8 +15,9 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from tasks_app import RetryPolicy, task
+from tasks_app.calls import Call
 from tasks_app.conf import conf
-from tasks_app.enqueue import Call, enqueue
+from tasks_app.enqueue import enqueue
 from tasks_app.exceptions import ConfigurationError, InvalidArgument
 from tasks_app.models import Outcome
 from tasks_app.options import read_options

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 from celery.app.task import Context
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from tasks_app import kept_plans, outcomes, worker
@@ -21,7 +19,7 @@ from tasks_app.leases import Lease
 from tasks_app.models import Attempt, Outcome
 from tasks_app.outcomes import Wanted
 from tasks_app.statements import commit_alone
-from tests.integration.test_statement_counts import watched
+from tests.statements import verbs, watched
 from tests.testapp import tasks
 from tests.testapp.models import Effect
 
@@ -45,15 +43,6 @@ def at_first(monkeypatch):
     yield
     connection.close()
     kept_plans.met_another_session.clear()
-
-
-@contextmanager
-def verbs() -> Iterator[list[str]]:
-    """Collect the first word of all that is sent to the database in the block."""
-    seen: list[str] = []
-    with CaptureQueriesContext(connection) as captured:
-        yield seen
-    seen += [query["sql"].split(maxsplit=1)[0] for query in captured.captured_queries]
 
 
 def sql(text: str, *params: object) -> list[tuple]:
@@ -372,11 +361,11 @@ def test_what_failed_to_prepare_is_not_prepared_again(monkeypatch):
     """Nobody knows what the session has then: the connection goes on without."""
     for pk in pending(OFTEN):
         claim(pk)
-    sql("SET statement_timeout = '1ms'")
     statement = prepared_claim()
-    monkeypatch.setattr(statement, "planning", f"SELECT pg_sleep(1); {statement.planning}")
+    monkeypatch.setattr(statement, "planning", f"SELECT pg_sleep(60); {statement.planning}")
     (pk,) = pending()
-    with pytest.raises(Exception, match="timeout"):
+    sql("SET statement_timeout = '100ms'")
+    with pytest.raises(OperationalError, match="statement timeout"):
         claim(pk)
     sql("RESET statement_timeout")
     with verbs() as seen:

@@ -25,6 +25,7 @@ from tasks_app.clock import DatabaseNow
 from tasks_app.idempotency import MOST_REPEATS
 from tasks_app.models import Outcome
 from tests.servers import Tap
+from tests.statements import verbs, watched
 from tests.testapp import tasks
 from tests.testapp.models import Effect
 
@@ -68,20 +69,6 @@ THOUSAND = {
     "mysql": ["BEGIN", "INSERT", "COMMIT"],
 }
 
-#: What a commit of an outcome's row was to wait for, as the database saw it.
-WATCH = """
-    CREATE TABLE commits (number serial, state text, synchronous text, transaction bigint);
-    CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        INSERT INTO commits (state, synchronous, transaction)
-        VALUES (NEW.state, current_setting('synchronous_commit'), txid_current());
-        RETURN NULL;
-    END $$;
-    CREATE CONSTRAINT TRIGGER watch AFTER INSERT OR UPDATE ON tasks_app_outcome
-        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION watch();
-"""
-UNWATCH = "DROP TRIGGER watch ON tasks_app_outcome; DROP FUNCTION watch; DROP TABLE commits;"
-
-
 #: A query in what libpq writes down of a connection.
 QUERY = re.compile(r'\tF\t\d+\tQuery\t "\s*(\w+)')
 
@@ -110,15 +97,6 @@ def tap() -> Iterator[Tap]:
         finally:
             connection.close()
             connection.settings_dict["PORT"] = port
-
-
-@contextmanager
-def verbs() -> Iterator[list[str]]:
-    """Collect the first word of all that is sent to the database in the block."""
-    seen: list[str] = []
-    with CaptureQueriesContext(connection) as captured:
-        yield seen
-    seen += [query["sql"].split(maxsplit=1)[0] for query in captured.captured_queries]
 
 
 @contextmanager
@@ -441,20 +419,6 @@ def test_what_is_delayed_for_long_is_not_read_to_count_what_is_in_flight():
         announce_at=DatabaseNow() + outbox.WAITS[-1] - timedelta(minutes=1)
     )
     assert outbox.in_flight("celery", 10) == 2
-
-
-@contextmanager
-def watched() -> Iterator[list[tuple[str, str, int]]]:
-    """Collect state, setting and transaction of every commit that touched an outcome's row."""
-    commits: list[tuple[str, str, int]] = []
-    with connection.cursor() as cursor:
-        cursor.execute(WATCH)
-        try:
-            yield commits
-            cursor.execute("SELECT state, synchronous, transaction FROM commits ORDER BY number")
-            commits += cursor.fetchall()
-        finally:
-            cursor.execute(UNWATCH)
 
 
 def test_one_row_is_found_by_its_id_whatever_the_statistics_say():
