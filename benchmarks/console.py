@@ -16,11 +16,12 @@ from typing import Any
 import django
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
-from django.db import connection, models
+from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from benchmarks.metrics import milliseconds
+from benchmarks.made_rows import insert
+from benchmarks.stopwatch import milliseconds
 from tests.servers import PostgreSQL
 
 #: Milliseconds that a page's median may be.
@@ -240,26 +241,6 @@ def make_jobs(tables: Any) -> None:
     insert(beat.PeriodicTask, ENTRIES, JOBS_MADE, hourly.pk, JOBS)
     insert(tables.Timer, TIMERS, JOB)
     insert(tables.Slot, DECIDED, FIRED, JOBS * SLOTS)
-
-
-def insert(
-    model: type[models.Model], expressions: Mapping[str, str], source: str, *given: Any
-) -> None:
-    """Make rows of a model from those of a statement; what is not told has its default."""
-    columns: dict[str, str] = {}
-    values: list[Any] = []
-    for field in model._meta.concrete_fields:
-        if field.column in expressions:
-            columns[field.column] = expressions[field.column]
-        elif field.has_default() and not field.has_db_default():
-            columns[field.column] = "%s"
-            values.append(field.get_db_prep_save(field.get_default(), connection))
-    statement = (
-        f"INSERT INTO {model._meta.db_table} ({', '.join(columns)}) "
-        f"SELECT {', '.join(columns.values())} FROM ({source}) AS rows"
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(statement, [*values, *given])
 
 
 def facts_of(tables: Any) -> Mapping[str, str]:

@@ -8,8 +8,6 @@ one attempt each.
 import os
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from django.db import connection, reset_queries
 from prometheus_client import generate_latest
 
 from benchmarks.contestants import Ground
+from benchmarks.stopwatch import milliseconds
 from tests.servers import PostgreSQL, Redis
 
 ROWS = """
@@ -76,10 +75,3 @@ def measure(rows: int, rounds: int) -> None:
         f"scrape with {rows:,} outcomes: median {statistics.median(scrapes):.1f} ms, "
         f"longest {max(scrapes):.1f} ms"
     )
-
-
-def milliseconds(act: Callable[[], object]) -> float:
-    """Return how long an act takes."""
-    began = time.perf_counter()
-    act()
-    return (time.perf_counter() - began) * 1000
