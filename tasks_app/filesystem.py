@@ -302,21 +302,22 @@ class Transport(virtual.Transport):
         """
         Look for messages whenever the worker's loop turns, and make it turn often enough.
 
-        It turns when somebody wakes it, and every `polling_interval` seconds in case nobody has.
+        It turns when somebody wakes it, and every `polling_interval` seconds in case nobody has. It
+        turns once more after messages were found: who hands them to the pool's processes does so at
+        the beginning of a turn, which may have come before this look.
 
         A worker with an event loop gives each child of its prefork pool a pipe of its own. Without
         one they share a queue and its lock; a child killed while it holds the lock, as an idle one
         does, would leave the worker deaf for good.
         """
+        pipe = self._pipe()
 
         def look() -> None:
-            with suppress(TimeoutError):
-                while True:
-                    self.drain_events(connection, timeout=0)
+            if self._deliver_all(connection) and pipe is not None:
+                pipe.wake()
 
         waking = loop.call_repeatedly(self.polling_interval or _SHORTEST_LOOK, lambda: None)
         loop.on_tick.add(look)
-        pipe = self._pipe()
         if pipe is not None:
             loop.add_reader(pipe, pipe.quieten)
 
@@ -328,6 +329,15 @@ class Transport(virtual.Transport):
                 pipe.close()
 
         self._leave_loop = leave
+
+    def _deliver_all(self, connection: Any) -> int:
+        """Deliver what waits and may be taken, and return how many messages that were."""
+        delivered = 0
+        with suppress(TimeoutError):
+            while True:
+                self.drain_events(connection, timeout=0)
+                delivered += 1
+        return delivered
 
     def _pipe(self) -> WakeupPipe | None:
         """Return a pipe that wakes this worker; None where the file system knows no pipes."""

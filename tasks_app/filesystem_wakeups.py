@@ -45,6 +45,11 @@ class WakeupPipe:
     def fileno(self) -> int:
         return self._reader
 
+    def wake(self) -> None:
+        """Wake its listener, as others do."""
+        with suppress(BlockingIOError):  # it is full: its listener is awake
+            os.write(self._writer, b"!")
+
     def quieten(self) -> None:
         """Forget who has written so far; whoever writes from now on is heard."""
         with suppress(BlockingIOError):

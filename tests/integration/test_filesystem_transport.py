@@ -226,6 +226,27 @@ def test_a_message_turns_the_loop_of_a_worker_at_once(
     assert list((folder / "wakeups").iterdir()) == []
 
 
+def test_the_loop_turns_once_more_after_messages_were_found(
+    connection: Connection, folder: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What hands them to the pool's processes may have had its turn before the look."""
+    events: list[object] = []
+    poll = hub.poller.poll
+
+    def at_once(_seconds: float) -> object:
+        events.append(poll(0))
+        return events[-1]
+
+    monkeypatch.setattr(hub.poller, "poll", at_once)
+    put(connection, "mail", "news")
+    with Connection(url(folder)) as worker:
+        worker.register_with_event_loop(hub)
+        with worker.Consumer([Queue("mail")], callbacks=[lambda *_: None], no_ack=True):
+            hub.run_once()
+            hub.run_once()
+    assert [bool(each) for each in events] == [True, False]
+
+
 def test_a_full_pipe_holds_nobody_up(folder: Path) -> None:
     """A paused worker's pipe is full some day."""
     folder.mkdir()
