@@ -31,7 +31,7 @@ def run(
     sheet: Sheet,
     rounds: int,
     contestants: Sequence[str] = CONTESTANTS,
-    tasks: int = 1_000,
+    tasks: int = 3_000,
     calls: int = 30,
 ) -> None:
     """Let the contestants drain a backlog and then answer single calls, in turns."""

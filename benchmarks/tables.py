@@ -12,6 +12,15 @@ from benchmarks.targets import Verdict
 
 BEGIN, END = "<!-- figures: written by `python3 run.py bench` -->", "<!-- end of figures -->"
 
+#: How those are called whose figures go by the module that they are.
+NAMES = {
+    "with_outcomes": "tasks_app",
+    "with_results": "django-celery-results",
+    "with_files": "tasks_app, SQLite and files",
+    "with_plain_files": "the same, SQLite as Django sets it up",
+    "with_celery_files": "Celery's filesystem broker, results in SQLite",
+}
+
 
 def of_targets(verdicts: Iterable[Verdict]) -> str:
     """Return a row for each target: what it wants, what was measured, whether it is reached."""
@@ -91,7 +100,7 @@ def of_runs(runs: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _target_row(verdict: Verdict) -> Sequence[str]:
     target, ratio = verdict.target, verdict.ratio
-    names = f"{target.own} / {target.other}"
+    names = f"{_name(target.own)} / {_name(target.other)}"
     if ratio is None:
         return target.measure, names, str(target), "not measured", "–", "–"
     spread = f"{number(ratio.lowest)} to {number(ratio.highest)}"
@@ -103,7 +112,11 @@ def _target_row(verdict: Verdict) -> Sequence[str]:
 def _figure_row(figure: Figure) -> Sequence[str]:
     spread = f"{number(min(figure.values))} to {number(max(figure.values))}"
     median = number(figure.median)
-    return figure.measure, figure.contestant, median, spread, figure.unit, load(figure.loads)
+    return figure.measure, _name(figure.contestant), median, spread, figure.unit, load(figure.loads)
+
+
+def _name(contestant: str) -> str:
+    return NAMES.get(contestant, contestant)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
