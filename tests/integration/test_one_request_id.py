@@ -155,7 +155,7 @@ def story(site: Site, django_db_blocker: Any) -> Story:
     request_id = f"support-{uuid4().hex}"
     with django_db_blocker.unblock():
         before = site.metrics()
-        site.get(f"/work/?key={uuid4().hex}", **{"X-Request-ID": request_id})
+        site.get(f"/orders/?key={uuid4().hex}", **{"X-Request-ID": request_id})
         rows = ended(request_id, len(OUTCOMES) - 1)
         failed = next(row for row in rows if row.state == "failed")
         # Another request, with an id of its own: the replay belongs to the one that it repeats.

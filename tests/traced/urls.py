@@ -27,7 +27,7 @@ def again(request):
 
 
 urlpatterns = [
-    path("work/", work),
+    path("orders/", work),
     path("again/", again),
     path("tasks/", include("tasks_app.urls")),
 ]
