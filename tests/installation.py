@@ -17,6 +17,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import connection
 from django.test.utils import setup_databases, teardown_databases
 from pytest_django.plugin import DjangoDbBlocker
 
@@ -78,8 +79,23 @@ def installation(
     # Not by `django_db_setup`, which leaves the database out when no test is marked with it.
     with django_db_blocker.unblock():
         databases = setup_databases(verbosity=0, interactive=False)
+        wait_for_sqlite()
         yield Installation(files(), pool)
         teardown_databases(databases, verbosity=0)
+
+
+def wait_for_sqlite() -> None:
+    """
+    Let the statements of the tests' own process wait for SQLite's lock.
+
+    As Django sets it up, a reader fails where a commit waits for another reader for five seconds,
+    and who reads first and writes later fails at once. The processes under test have to live with
+    that.
+    """
+    if connection.vendor == "sqlite":
+        connection.close()
+        patient = {"timeout": PATIENCE, "transaction_mode": "IMMEDIATE"}
+        connection.settings_dict["OPTIONS"] = {**connection.settings_dict["OPTIONS"], **patient}
 
 
 class MainWorker:
